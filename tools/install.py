@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make the virtual environment `.venv` and install clnet there with the extras named.
 
-    python3 tools/venv.py pocl plot && .venv/bin/python examples/char_lm.py
+    python3 tools/install.py pocl plot && .venv/bin/python examples/char_lm.py
 
 Needs Python 3.10+ and an index of packages (PyPI), nothing else: no root, no pip. Debian keeps
 `ensurepip` in a package of its own (python3-venv), without which `python3 -m venv` fails; where it
@@ -55,13 +55,13 @@ def fetch_pip(folder: Path) -> Path:
     try:
         link = re.search(rf'href="([^"]*{re.escape(PIP_WHEEL)})[#"]', fetch(index).decode())
         if link is None:
-            sys.exit(f"venv.py: {index} does not list {PIP_WHEEL}")
+            sys.exit(f"install.py: {index} does not list {PIP_WHEEL}")
         wheel = fetch(urllib.parse.urljoin(index, link[1]))
     except OSError as error:
-        sys.exit(f"venv.py: cannot fetch pip from {index}: {error}; needs a network, or "
+        sys.exit(f"install.py: cannot fetch pip from {index}: {error}; needs a network, or "
                  "python3-venv (as root: apt install python3-venv)")  # fmt: skip
     if hashlib.sha256(wheel).hexdigest() != PIP_SHA256:
-        sys.exit(f"venv.py: {index} gave another {PIP_WHEEL} than the published one")
+        sys.exit(f"install.py: {index} gave another {PIP_WHEEL} than the published one")
     path = folder / PIP_WHEEL
     path.write_bytes(wheel)
     return path
@@ -85,7 +85,7 @@ def provide_pip(python: str) -> None:
 def main() -> None:
     """Make the environment, install, and say how long it took."""
     if sys.version_info < (3, 10):
-        sys.exit(f"venv.py: this is Python {sys.version.split()[0]}; clnet needs 3.10 or newer")
+        sys.exit(f"install.py: this is Python {sys.version.split()[0]}; clnet needs 3.10 or newer")
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("extras", nargs="*", help="extras of clnet: pocl, plot, test, dev")
     parser.add_argument("--path", default=".venv", help="where to make it (default: .venv)")
