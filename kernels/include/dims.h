@@ -4,8 +4,8 @@
 //                              the stride, in elements, of each dimension of the group named p
 //   SIZES(RANK, p)             the same, sizes only
 //   STRIDES(RANK, p)           the same, strides only
-//   OFFSET(RANK, i, n, s, to)  statement: add to `to` the offset of element i (row-major) of the dims
-//                              whose sizes are those of group n and whose strides those of group s
+//   OFFSET(RANK, i, a, b, to)  statement: add to `to` the offset of element i (row-major) of the dims
+//                              whose sizes are those of group a and whose strides those of group b
 //
 // RANK is 1, 2, 3, 4 or 8 (a macro or a number); the file that includes this defines INDEX. Unused
 // dimensions, the leading ones, have size 1 and stride 0.
@@ -19,10 +19,10 @@
 #define SIZES(rank, p) DIMS_PASTE(SIZES_, rank)(p)
 #define STRIDES(rank, p) DIMS_PASTE(STRIDES_, rank)(p)
 #define DIMS(rank, p) SIZES(rank, p), STRIDES(rank, p)
-#define OFFSET(rank, i, n, s, to) \
-  {                                \
-    INDEX rest_ = (i);             \
-    DIMS_PASTE(OFFSET_, rank)(n, s, to) \
+#define OFFSET(rank, i, sizes, strides, to)        \
+  {                                                \
+    INDEX rest_ = (i);                             \
+    DIMS_PASTE(OFFSET_, rank)(sizes, strides, to)  \
   }
 
 #define SIZES_1(p) const INDEX p##n0
@@ -39,15 +39,15 @@
 #define STRIDES_8(p) \
   STRIDES_4(p), const INDEX p##s4, const INDEX p##s5, const INDEX p##s6, const INDEX p##s7
 
-#define OFFSET_AT(n, s, d, to)      \
-  to += (rest_ % n##n##d) * s##s##d; \
-  rest_ /= n##n##d;
-#define OFFSET_1(n, s, to) to += rest_ * s##s0;
-#define OFFSET_2(n, s, to) OFFSET_AT(n, s, 1, to) OFFSET_1(n, s, to)
-#define OFFSET_3(n, s, to) OFFSET_AT(n, s, 2, to) OFFSET_2(n, s, to)
-#define OFFSET_4(n, s, to) OFFSET_AT(n, s, 3, to) OFFSET_3(n, s, to)
-#define OFFSET_8(n, s, to)                                                          \
-  OFFSET_AT(n, s, 7, to) OFFSET_AT(n, s, 6, to) OFFSET_AT(n, s, 5, to) OFFSET_AT(n, s, 4, to) \
-  OFFSET_4(n, s, to)
+#define OFFSET_AT(sizes, strides, d, to)      \
+  to += (rest_ % sizes##n##d) * strides##s##d; \
+  rest_ /= sizes##n##d;
+#define OFFSET_1(sizes, strides, to) to += rest_ * strides##s0;
+#define OFFSET_2(sizes, strides, to) OFFSET_AT(sizes, strides, 1, to) OFFSET_1(sizes, strides, to)
+#define OFFSET_3(sizes, strides, to) OFFSET_AT(sizes, strides, 2, to) OFFSET_2(sizes, strides, to)
+#define OFFSET_4(sizes, strides, to) OFFSET_AT(sizes, strides, 3, to) OFFSET_3(sizes, strides, to)
+#define OFFSET_8(sizes, strides, to)                                            \
+  OFFSET_AT(sizes, strides, 7, to) OFFSET_AT(sizes, strides, 6, to)             \
+  OFFSET_AT(sizes, strides, 5, to) OFFSET_AT(sizes, strides, 4, to) OFFSET_4(sizes, strides, to)
 
 #endif  // CLNET_DIMS_H
