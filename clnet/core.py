@@ -1,0 +1,515 @@
+"""The graph: immutable nodes, the tensors that hold them, and `bind`, which records an op.
+
+Calling an op checks shapes and dtypes at once and records a node; nothing runs. A `Tensor` is a
+handle on a node: in-place methods give the handle another node, so that nodes never change what
+they mean and anything recorded before an update still sees the old value.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from clnet.dtypes import DType, as_dtype, default_of, result_type, scalar_dtype
+from clnet.errors import ClnetError, DeviceError, DTypeError, GradientError, ShapeError
+from clnet.records import OPS, Layout, Op, Spec, row_major
+
+# A pending chain longer than this is evaluated by itself, so that `total += loss` stays bounded.
+MAX_PENDING_DEPTH = 5000
+
+
+class Runtime(Protocol):
+    """What the graph asks of the engine; `clnet.engine` installs itself here when imported."""
+
+    def evaluate(self, nodes: Sequence[Node]) -> None:
+        """Enqueue what the nodes need; afterwards each has a buffer."""
+
+    def default_device(self) -> Any:
+        """The device on which a value without one is computed."""
+
+
+runtime: Runtime
+
+
+class _Modes(threading.local):
+    grad = True
+    # Called with every recorded node: eager mode and anomaly mode hang here.
+    observers: tuple[Callable[[Node], None], ...] = ()
+
+
+modes = _Modes()
+
+
+class no_grad(contextlib.ContextDecorator):
+    """Record nothing for differentiation inside this context (or decorated function).
+
+    >>> import clnet as cn
+    >>> w = cn.ones(2, requires_grad=True)
+    >>> with cn.no_grad():
+    ...     (w * 2).requires_grad
+    False
+    """
+
+    _enabled = False
+
+    def __enter__(self) -> None:
+        self._stack = [*getattr(self, "_stack", []), modes.grad]
+        modes.grad = self._enabled
+
+    def __exit__(self, *exc: object) -> None:
+        modes.grad = self._stack.pop()
+
+
+class enable_grad(no_grad):
+    """Record for differentiation inside this context, also within `no_grad`."""
+
+    _enabled = True
+
+
+def is_grad_enabled() -> bool:
+    """Return whether ops are being recorded for differentiation."""
+    return modes.grad
+
+
+@contextlib.contextmanager
+def observing(observer: Callable[[Node], None]) -> Iterator[None]:
+    """Call `observer` with every node recorded inside this context."""
+    before = modes.observers
+    modes.observers = (*before, observer)
+    try:
+        yield
+    finally:
+        modes.observers = before
+
+
+class Node:
+    """A value of the graph: a Python scalar, a buffer, or an op on other nodes.
+
+    spec        shape and dtype.
+    op, inputs, attrs   how it is computed; inputs are dropped once nothing needs them.
+    device      where; None for scalars and values made of scalars alone.
+    value       the Python scalar, for scalar nodes.
+    buffer, strides, offset   where the value lies (elements), once it is computed.
+    needs_grad  a gradient flows through it; `leaf`: a gradient ends here.
+    released    its graph was given up by `backward`.
+    depth       length of the longest chain of nodes not yet computed that ends here.
+    group       a loss and its gradients, which are best computed together.
+    owner       weak reference to the tensor that holds it; hooks, retain: see Tensor.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "attrs",
+        "buffer",
+        "depth",
+        "device",
+        "group",
+        "hooks",
+        "inputs",
+        "leaf",
+        "needs_grad",
+        "offset",
+        "op",
+        "owner",
+        "released",
+        "retain",
+        "spec",
+        "strides",
+        "value",
+    )
+
+    def __init__(
+        self,
+        spec: Spec,
+        op: Op | None = None,
+        inputs: tuple[Node, ...] = (),
+        attrs: dict[str, Any] | None = None,
+        device: Any = None,
+        value: bool | int | float | None = None,
+        buffer: Any = None,
+        strides: tuple[int, ...] | None = None,
+        offset: int = 0,
+    ) -> None:
+        self.spec = spec
+        self.op = op
+        self.inputs = inputs
+        self.attrs = attrs or {}
+        self.device = device
+        self.value = value
+        self.buffer = buffer
+        self.strides = strides
+        self.offset = offset
+        self.needs_grad = False
+        self.leaf = False
+        self.released = False
+        self.retain = False
+        self.depth = 0
+        self.group: list[Node] | None = None
+        self.owner: Callable[[], Tensor | None] | None = None
+        self.hooks: list[Callable[[Tensor], Tensor | None]] | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """How the computed value lies in its buffer."""
+        assert self.strides is not None
+        return Layout(self.spec.shape, self.strides, self.spec.dtype)
+
+    def holder(self) -> Tensor | None:
+        """Return the living tensor whose value this node is, if there is one."""
+        tensor = self.owner() if self.owner is not None else None
+        return tensor if tensor is not None and tensor._node is self else None
+
+    def tensor(self) -> Tensor:
+        """Return the tensor that holds this node, or a new one."""
+        return self.holder() or Tensor(self)
+
+
+def buffer_node(
+    spec: Spec, device: Any, buffer: Any, strides: tuple[int, ...] | None = None
+) -> Node:
+    """Return the node of a value that lies in `buffer`."""
+    strides = row_major(spec.shape) if strides is None else strides
+    return Node(spec, device=device, buffer=buffer, strides=strides)
+
+
+def scalar_node(value: bool | int | float, dtype: DType) -> Node:
+    """Return the 0-d node of a Python number: an input to plans, not part of their key."""
+    return Node(Spec((), dtype), value=value)
+
+
+def _operand(op: Op, position: int, x: Any) -> Node | bool | int | float:
+    if isinstance(x, Tensor):
+        return x.node
+    if isinstance(x, (bool, int, float)):
+        return x
+    if isinstance(x, np.generic):
+        return x.item()
+    given = f"{type(x).__module__}.{type(x).__name__}".removeprefix("builtins.")
+    raise DTypeError(
+        f"{op.name}: operand {position + 1} is a {given}; needs a Tensor or a number"
+        f"{' (make one with cn.tensor(...))' if isinstance(x, (np.ndarray, list, tuple)) else ''}"
+    )
+
+
+def _promoted(op: Op, operands: list[Any]) -> list[Node]:
+    """Bring the operands to one dtype as the record asks; Python numbers become scalar nodes."""
+    skip = 1 if op.promote == "last" else 0
+    group = operands[skip:] if op.promote else []
+    nodes = [x for x in group if isinstance(x, Node)]
+    if len(nodes) == len(group) and len({n.spec.dtype for n in nodes}) == 1:
+        dtype = nodes[0].spec.dtype
+    elif group:
+        numbers = [x for x in group if not isinstance(x, Node)]
+        dtype = result_type([(n.spec.dtype, n.spec.ndim) for n in nodes], numbers)
+    else:
+        dtype = None
+    if op.promote == "float" and dtype is not None and dtype.kind != "f":
+        dtype = default_of("f")
+    result = []
+    for i, x in enumerate(operands):
+        wanted = dtype if i >= skip else None
+        if not isinstance(x, Node):
+            x = scalar_node(x, wanted or scalar_dtype(x))
+        elif wanted is not None and x.spec.dtype is not wanted:
+            x = _record(OPS["cast"], (x,), {"dtype": wanted})
+        result.append(x)
+    return result
+
+
+def broadcast_shapes(name: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape to which all shapes broadcast, by NumPy's rule.
+
+    >>> broadcast_shapes("add", (2, 1), (3,))
+    (2, 3)
+    """
+    ndim = max(map(len, shapes))
+    result = []
+    for axis in range(-ndim, 0):
+        sizes = {s[axis] for s in shapes if len(s) >= -axis and s[axis] != 1}
+        if len(sizes) > 1:
+            given = ", ".join(str(list(s)) for s in shapes)
+            raise ShapeError(
+                f"{name}: cannot broadcast shapes {given}: "
+                f"{' against '.join(map(str, sorted(sizes)))} in dimension {axis}; "
+                f"needs sizes that are equal or 1"
+            )
+        result.append(sizes.pop() if sizes else 1)
+    return tuple(result)
+
+
+def bind(op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> Tensor:
+    """Record `op` on operands (tensors and Python numbers): promote, broadcast, check, add a node.
+
+    Errors: ShapeError, DTypeError from the record's rule, DeviceError for operands on different
+    devices; all at the caller's line, before anything runs.
+    """
+    nodes = _promoted(op, [_operand(op, i, x) for i, x in enumerate(operands)])
+    if op.broadcast:
+        shapes = {n.spec.shape for n in nodes if n.value is None}
+        if len(shapes) > 1:
+            shape = broadcast_shapes(op.name, *(n.spec.shape for n in nodes))
+            nodes = [
+                n
+                if n.value is not None or n.spec.shape == shape
+                else _record(OPS["expand"], (n,), {"shape": shape})
+                for n in nodes
+            ]
+    return Tensor(_record(op, tuple(nodes), attrs))
+
+
+Op.bind = staticmethod(bind)  # type: ignore[assignment]
+
+
+def _record(op: Op, inputs: tuple[Node, ...], attrs: dict[str, Any]) -> Node:
+    spec = op.spec(*(n.spec for n in inputs), **attrs)
+    device = None
+    depth = 0
+    needs_grad = False
+    for n in inputs:
+        if n.device is not None and n.device is not device:
+            if device is not None:
+                raise DeviceError(
+                    f"{op.name}: operands on different devices, {device} and {n.device}; "
+                    "move one with x.to(device)"
+                )
+            device = n.device
+        if n.depth > depth:
+            depth = n.depth
+        needs_grad = needs_grad or n.needs_grad
+    node = Node(spec, op, inputs, attrs, device)
+    if needs_grad and modes.grad and op.vjp is not None and spec.dtype.kind == "f":
+        node.needs_grad = True
+    if op.view is not None and inputs[0].buffer is not None:
+        base = inputs[0]
+        viewed = op.view(base.layout, **attrs)
+        if viewed is not None:
+            node.buffer, node.strides = base.buffer, viewed[0]
+            node.offset = base.offset + viewed[1]
+            if not node.needs_grad:
+                node.inputs = ()
+    if node.buffer is None:
+        node.depth = depth + 1
+        if node.depth > MAX_PENDING_DEPTH:
+            runtime.evaluate([node])
+    for observer in modes.observers:
+        observer(node)
+    return node
+
+
+def evaluate(*tensors: Tensor) -> None:
+    """Enqueue the computation of tensors, all in one plan, without waiting for the device.
+
+    >>> import clnet as cn
+    >>> x = cn.ones(3) * 2
+    >>> cn.eval(x)
+    """
+    runtime.evaluate([t.node for t in tensors])
+
+
+class Tensor:
+    """An n-dimensional array on an OpenCL device, and a node of the graph that computes it.
+
+    Made by `cn.tensor`, `cn.zeros`, ... and by ops. Its value is computed when somebody looks:
+    `numpy()`, `item()`, `print`, `cn.eval`.
+
+    >>> import clnet as cn
+    >>> x = cn.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> (x @ x).shape
+    (2, 2)
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_hooks",
+        "_node",
+        "_parent",
+        "_root",
+        "_seen",
+        "_version",
+        "grad",
+    )
+    # NumPy must leave `array + tensor` to us, and we say what to do.
+    __array_ufunc__ = None
+
+    def __init__(self, node: Node) -> None:
+        self._hooks: list[Callable[[Tensor], Tensor | None]] | None = None
+        self._parent: Tensor | None = None
+        self._root = self
+        self._seen = self._version = 0
+        self.grad: Tensor | None = None
+        self._hold(node)
+        if node.op is not None and node.op.put is not None and node.inputs:
+            self._view_of(node.inputs[0])
+
+    def _view_of(self, base: Node) -> None:
+        parent = base.holder()
+        if parent is not None:
+            self._parent, self._root = parent, parent._root
+            self._seen = self._root._version
+
+    def _hold(self, node: Node) -> None:
+        self._node = node
+        node.owner = weakref.ref(self)
+
+    @property
+    def node(self) -> Node:
+        """The node that is this tensor's value now."""
+        if self._seen != self._root._version and self._parent is not None:
+            old = self._node
+            assert old.op is not None
+            self._seen = self._root._version
+            self._hold(_record(old.op, (self._parent.node,), old.attrs))
+        return self._node
+
+    # --- what it is -----------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the dimensions."""
+        return self._node.spec.shape
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype of the elements."""
+        return self._node.spec.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self._node.spec.shape)
+
+    @property
+    def device(self) -> Any:
+        """The device that holds, or will compute, the value."""
+        return self._node.device or runtime.default_device()
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to this tensor; settable on leaves."""
+        return self.node.needs_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    @property
+    def is_leaf(self) -> bool:
+        """True for tensors that no recorded op computed: gradients accumulate in their `grad`."""
+        return self.node.leaf or not self._node.needs_grad
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Ask for (or stop asking for) a gradient of this leaf, in place, and return it."""
+        node = self.node
+        if requires_grad == node.needs_grad:
+            return self
+        if requires_grad and node.spec.dtype.kind != "f":
+            raise GradientError(
+                f"requires_grad: {node.spec} cannot have a gradient; needs a floating-point dtype"
+            )
+        if not requires_grad and not node.leaf:
+            raise GradientError(
+                "requires_grad: cannot be switched off on a result of recorded ops; "
+                "use x.detach()"
+            )
+        node.needs_grad = node.leaf = requires_grad
+        node.hooks = self._hooks
+        if node.buffer is not None:
+            node.inputs = ()
+        return self
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of this non-leaf tensor in `grad` when `backward` passes it."""
+        if not self.requires_grad:
+            raise GradientError("retain_grad: this tensor does not require grad")
+        self.node.retain = True
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+        """Call `hook(grad)` when the gradient of this tensor is computed; it may return another.
+
+        Returns a function that removes the hook.
+        """
+        if not self.requires_grad:
+            raise GradientError("register_hook: this tensor does not require grad")
+        node = self.node
+        if node.hooks is None:
+            node.hooks = self._hooks = []
+        hooks = node.hooks
+        hooks.append(hook)
+        return lambda: hooks.remove(hook)
+
+    # --- in-place -------------------------------------------------------------------------------
+
+    def assign(self, value: Tensor) -> Tensor:
+        """Give this tensor, and what it is a view of, the value of another of its shape and dtype.
+
+        Every in-place method ends here. Errors: GradientError for a leaf that requires grad while
+        recording; ShapeError, DTypeError where shape or dtype differ.
+        """
+        node, new = self.node, value.node
+        if new.spec != node.spec:
+            raise (ShapeError if new.spec.shape != node.spec.shape else DTypeError)(
+                f"in-place: cannot store {new.spec} in {node.spec}; needs the same shape and dtype"
+            )
+        if node.leaf and modes.grad:
+            raise GradientError(
+                "in-place: a leaf Tensor that requires grad cannot be changed while recording; "
+                "use `with cn.no_grad():`"
+            )
+        if self._parent is not None:
+            put = node.op.put if node.op is not None else None
+            assert put is not None and node.op is not None
+            self._parent.assign(put(self._parent, value, **node.attrs))
+            return self
+        new = _record(OPS["alias"], (new,), {})
+        if node.leaf:
+            new.needs_grad, new.leaf, new.hooks = True, True, self._hooks
+        self._hold(new)
+        self._version += 1
+        return self
+
+    # --- Python protocol ------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self.shape[0]
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if not self.is_leaf:
+            raise ClnetError("deepcopy: only leaf tensors can be copied; use x.detach().clone()")
+        copy = type(self)(_record(OPS["alias"], (self.node,), {}))
+        copy._parent, copy._root = None, copy
+        copy._node.needs_grad = copy._node.leaf = self.requires_grad
+        copy.grad = self.grad
+        memo[id(self)] = copy
+        return copy
+
+
+METHODS: dict[str, Any] = {}
+
+
+def method(name: str) -> Callable[[Any], Any]:
+    """Make the decorated function (or record) a method of Tensor too, under `name`."""
+
+    def install(function: Any) -> Any:
+        assert name not in METHODS, f"Tensor.{name} is defined twice"
+        METHODS[name] = function
+        setattr(
+            Tensor,
+            name,
+            (lambda self, *args, **kwargs: function(self, *args, **kwargs))
+            if isinstance(function, Op)
+            else function,
+        )
+        return function
+
+    return install
+

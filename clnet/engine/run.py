@@ -1,0 +1,140 @@
+"""Evaluation: find the plan of what is asked for, or make it, and replay it on the device."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from clnet import core
+from clnet.core import Node, observing
+from clnet.device import Device, KernelSource, device
+from clnet.engine.graph import Graph
+from clnet.engine.plan import Plan
+from clnet.records import Local
+
+# Plans kept; the least recently used goes first. A plan of a training step holds about 100 KB.
+MAX_PLANS = 1024
+
+
+class Program:
+    """A plan made ready for one device: kernels built, and their constant arguments set."""
+
+    def __init__(self, plan: Plan, on: Device) -> None:
+        self.plan = plan
+        self.device = on
+        sources = [KernelSource(t.launch.file, t.launch.entry, t.launch.defines) for t in plan.tasks]
+        self.kernels = [kernel.copy() for kernel in on.kernels(sources)]
+        for task, kernel in zip(plan.tasks, self.kernels, strict=True):
+            for position, value in task.static:
+                if isinstance(value, Local):
+                    kernel.set_local(position, value.nbytes)
+                else:
+                    kernel.raw.set_arg(position, value)
+
+    def run(self, nodes: Sequence[Node]) -> None:
+        """Enqueue the launches on the values of `nodes`, and give the results to them."""
+        plan, on = self.plan, self.device
+        buffers: list[Any] = [None] * plan.slots
+        offsets = [0] * plan.slots
+        for position, slot in plan.leaves:
+            node = nodes[position]
+            buffers[slot] = node.buffer
+            offsets[slot] = node.offset
+        for slot, nbytes in plan.empty:
+            buffers[slot] = on.allocate(nbytes)
+        for task, kernel in zip(plan.tasks, self.kernels, strict=True):
+            for slot, nbytes in task.new:
+                buffers[slot] = on.allocate(nbytes)
+            set_arg = kernel.raw.set_arg
+            for position, slot in task.buffers:
+                set_arg(position, buffers[slot])
+            for position, slot, delta in task.offsets:
+                set_arg(position, np.int64(offsets[slot] + delta))
+            for position, scalar, kind in task.scalars:
+                set_arg(position, kind(nodes[scalar].value))
+            on.enqueue(kernel, task.launch.global_size, task.launch.local_size)
+            for slot in task.last:
+                buffers[slot] = None
+        for position, slot, strides, offset in plan.results:
+            node = nodes[position]
+            node.buffer = buffers[slot]
+            node.strides = strides
+            node.offset = offsets[slot] + offset
+            node.device = on
+
+
+class Engine:
+    """The runtime of the graph: a bounded cache of programs, keyed by device and structure."""
+
+    def __init__(self) -> None:
+        self._programs: OrderedDict[Any, Program] = OrderedDict()
+        self._lock = threading.RLock()
+        self.hits = self.misses = 0
+
+    def default_device(self) -> Device:
+        """The device on which a value without one is computed."""
+        return device()
+
+    def program(self, graph: Graph, on: Device) -> Program:
+        """Return the program for a graph, from the cache or made now."""
+        key = (on, graph.key)
+        program = self._programs.get(key)
+        if program is None:
+            self.misses += 1
+            program = self._programs[key] = Program(Plan(graph, on.target), on)
+            if len(self._programs) > MAX_PLANS:
+                self._programs.popitem(last=False)
+        else:
+            self.hits += 1
+            self._programs.move_to_end(key)
+        return program
+
+    def evaluate(self, nodes: Sequence[Node]) -> None:
+        """Enqueue what the nodes need, a plan per device; afterwards each has a buffer."""
+        by_device: dict[Device | None, list[Node]] = {}
+        for node in nodes:
+            if node.buffer is None:
+                by_device.setdefault(node.device, []).append(node)
+        with self._lock:
+            for on, roots in by_device.items():
+                self._evaluate(roots, on or self.default_device())
+
+    def _evaluate(self, roots: list[Node], on: Device) -> None:
+        graph = Graph(roots)
+        self.program(graph, on).run(graph.nodes)
+        for node, inputs in zip(graph.nodes, graph.inputs, strict=True):
+            node.group = None
+            if node.buffer is not None and inputs:
+                node.depth = 0
+                if node.released or not node.needs_grad:
+                    node.inputs = ()
+
+
+engine = Engine()
+core.runtime = engine
+
+
+@contextlib.contextmanager
+def eager() -> Iterator[None]:
+    """Evaluate each op as it is recorded, so that a failure shows at its own line.
+
+    >>> import clnet as cn
+    >>> with cn.eager():
+    ...     x = cn.ones(2) + 1
+    """
+    with observing(_evaluate_at_once):
+        yield
+
+
+def _evaluate_at_once(node: Node) -> None:
+    engine.evaluate([node])
+
+
+def synchronize(on: Any = None) -> None:
+    """Wait until a device (default: the default device) has finished all that was enqueued."""
+    device(on).synchronize()
