@@ -1,0 +1,270 @@
+"""Device memory: a pool of buffers, and the ways of getting arrays into and out of them.
+
+Released buffers are kept by pyopencl's pool for the next request of about the same size, because fresh
+ones cost page faults or driver calls. Drivers may promise memory that they do not have (PoCL allocates
+on first touch), so the pool also keeps to a limit of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from clnet.device.opencl import cl, device_error, is_exhaustion
+from clnet.errors import DeviceError, OutOfMemoryError
+
+# What `allocate` returns: a pyopencl pooled buffer, back in the pool when it is garbage collected.
+Buffer = Any
+
+ALIGNMENT = 64  # bytes: what a float16* (16 floats) dereference in a kernel may assume
+
+# Uploads up to this size go through a copy of the array and do not wait for the kernels before them;
+# beyond it copying twice costs more than the wait.
+_STAGED_BYTES = 4 << 20
+_STAGED_UPLOADS = 32
+
+_UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+
+
+def parse_bytes(text: str) -> int:
+    """The number of bytes that a setting such as '512MB', '2 GiB' or '1000000' means (K = 1024).
+
+    Raises ValueError where it means none.
+
+    >>> parse_bytes("512MB"), parse_bytes("1.5 GiB"), parse_bytes("4096")
+    (536870912, 1610612736, 4096)
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", text.lower())
+    if match is None:
+        raise ValueError(text)
+    return int(float(match[1]) * (1 << _UNITS[match[2]]))
+
+
+def format_bytes(size: float) -> str:
+    """A number of bytes for people.
+
+    >>> format_bytes(512), format_bytes(3 << 20), format_bytes(5 * 2**30 // 2)
+    ('512 B', '3.0 MiB', '2.5 GiB')
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def memory_limit(device_bytes: int) -> int:
+    """Bytes that the pool of a device may hold: CLNET_MEMORY_LIMIT, or all that the device has."""
+    text = os.environ.get("CLNET_MEMORY_LIMIT")
+    if not text:
+        return device_bytes
+    try:
+        return min(parse_bytes(text), device_bytes)
+    except ValueError:
+        raise DeviceError(
+            f"CLNET_MEMORY_LIMIT: cannot read {text!r}; needs a size such as 512MB or 2GB"
+        ) from None
+
+
+class _Region:
+    """A mapped piece of a buffer, as an object that NumPy makes a view of.
+
+    The array holds this, and this holds the buffer: without it the buffer could go back to the pool,
+    and be written again, under the array.
+    """
+
+    __slots__ = ("__array_interface__", "_buffer", "_mapped")
+
+    def __init__(self, buffer: Buffer, mapped: np.ndarray) -> None:
+        self._buffer = buffer
+        self._mapped = mapped
+        address = mapped.__array_interface__["data"][0]
+        self.__array_interface__ = {
+            **mapped.__array_interface__,
+            "data": (address, True),  # True: read-only
+        }
+
+    def __del__(self) -> None:
+        del self._mapped  # unmaps, before the buffer is let go
+        del self._buffer
+
+
+class Memory:
+    """The pool of one device, and transfers through the device's queue.
+
+    `name` is how messages call the device; `memory` and `max_allocation` are its sizes in bytes;
+    `unified` says that it shares the host's memory.
+    """
+
+    def __init__(
+        self, queue: Any, name: str, memory: int, max_allocation: int, unified: bool
+    ) -> None:
+        self._queue = queue
+        self._name = name
+        self._max_allocation = max_allocation
+        self._unified = unified
+        self._pool = cl.tools.MemoryPool(cl.tools.ImmediateAllocator(queue))
+        self._staged: deque[tuple[Any, np.ndarray]] = deque()
+        self._peak = 0
+        self.limit = memory_limit(memory)
+
+    def allocate(self, nbytes: int) -> Buffer:
+        """A buffer of at least `nbytes` bytes, contents undefined.
+
+        Raises OutOfMemoryError where the device, or the limit, has no room for it even after the
+        cached blocks were given back.
+        """
+        assert nbytes > 0, (
+            "buffers of no bytes do not exist in OpenCL; the caller handles empty tensors"
+        )
+        pool = self._pool
+        if nbytes > self._max_allocation:
+            raise self._out_of_memory(nbytes)
+        try:
+            buffer = pool.allocate(nbytes)
+        except cl.Error as error:
+            if not is_exhaustion(error):
+                raise device_error("allocate", self._name, error) from error
+            buffer = None
+        if buffer is None or pool.managed_bytes > self.limit:
+            buffer = None  # frees the block just made, so that free_held returns it as well
+            buffer = self._allocate_again(nbytes)
+        self._peak = max(self._peak, pool.active_bytes)
+        return buffer
+
+    def _allocate_again(self, nbytes: int) -> Buffer:
+        cached = self.cached
+        try:
+            # Kernels still in flight hold on to released blocks: drivers free them only afterwards.
+            self._queue.finish()
+            self._pool.free_held()
+            if self._pool.active_bytes + nbytes <= self.limit:
+                return self._pool.allocate(nbytes)
+        except cl.Error as error:
+            if not is_exhaustion(error):
+                raise device_error("allocate", self._name, error) from error
+        raise self._out_of_memory(nbytes, cached)
+
+    def _out_of_memory(self, requested: int, cached: int | None = None) -> OutOfMemoryError:
+        cached = self.cached if cached is None else cached
+        if requested > self._max_allocation:
+            law = f"one allocation may have at most {format_bytes(self._max_allocation)}"
+        else:
+            law = f"the device has {format_bytes(self.limit)}"
+        return OutOfMemoryError(
+            f"allocate: no room for {format_bytes(requested)} on {self._name}, with "
+            f"{format_bytes(self._pool.active_bytes)} in use and {format_bytes(cached)} cached; {law}: "
+            "free tensors, or use smaller batches or a smaller model",
+            requested=requested,
+            in_use=self._pool.active_bytes,
+            cached=cached,
+            limit=self.limit,
+        )
+
+    @property
+    def cached(self) -> int:
+        """Bytes that the pool holds beyond what tensors asked for."""
+        return self._pool.managed_bytes - self._pool.active_bytes
+
+    def stats(self) -> dict[str, int]:
+        """Bytes in_use, cached, peak (most ever in use), limit, largest_allocation; live allocations."""
+        return {
+            "in_use": self._pool.active_bytes,
+            "cached": self.cached,
+            "peak": self._peak,
+            "limit": self.limit,
+            "largest_allocation": min(self._max_allocation, self.limit),
+            "allocations": self._pool.active_blocks,
+        }
+
+    def empty_cache(self) -> None:
+        """Give the blocks that no tensor uses back to the driver."""
+        self._pool.free_held()
+
+    def upload(self, array: np.ndarray) -> Buffer:
+        """A new buffer with a contiguous array's bytes; the array may change as soon as this returns."""
+        assert array.flags.c_contiguous, "upload takes contiguous arrays"
+        buffer = self.allocate(array.nbytes)
+        try:
+            if array.nbytes > _STAGED_BYTES:
+                cl.enqueue_copy(self._queue, buffer, array, is_blocking=True)
+            else:
+                self._stage(buffer, array.copy())
+        except cl.Error as error:
+            raise device_error("upload", self._name, error) from error
+        return buffer
+
+    def _stage(self, buffer: Buffer, array: np.ndarray) -> None:
+        event = cl.enqueue_copy(self._queue, buffer, array, is_blocking=False)
+        staged = self._staged
+        staged.append((event, array))
+        complete = cl.command_execution_status.COMPLETE
+        while staged and staged[0][0].command_execution_status == complete:
+            staged.popleft()
+        if len(staged) > _STAGED_UPLOADS:
+            staged.popleft()[0].wait()
+
+    def forget_staged(self) -> None:
+        """Let go of the copies of uploads; the queue must have finished."""
+        self._staged.clear()
+
+    def wrap(self, array: np.ndarray) -> Buffer | None:
+        """A buffer that is the array's own memory, or None where device or array do not allow it.
+
+        Needs unified memory and a contiguous, writable array at a multiple of 64 bytes. The buffer
+        keeps the array alive, and whoever changes one changes the other.
+        """
+        flags = array.flags
+        if not (self._unified and flags.c_contiguous and flags.writeable and array.nbytes):
+            return None
+        if array.ctypes.data % ALIGNMENT or array.nbytes > self._max_allocation:
+            return None
+        usage = cl.mem_flags.READ_WRITE | cl.mem_flags.USE_HOST_PTR
+        try:
+            return cl.Buffer(self._queue.context, usage, hostbuf=array)
+        except cl.Error:
+            return None  # the caller copies instead
+
+    def download(
+        self, buffer: Buffer, dtype: np.dtype, shape: tuple[int, ...], offset: int
+    ) -> np.ndarray:
+        """The elements of a contiguous region, as a read-only array; `offset` in elements.
+
+        On unified memory the array is the buffer's own memory, mapped, and keeps the buffer alive;
+        elsewhere it is a copy. Waits for the kernels before it.
+        """
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        if size == 0:
+            result = np.empty(shape, dtype)
+            result.flags.writeable = False
+            return result
+        start = offset * dtype.itemsize
+        try:
+            if self._unified:
+                flags = cl.map_flags.READ
+                mapped, _ = cl.enqueue_map_buffer(
+                    self._queue, buffer, flags, start, (size,), np.uint8, is_blocking=True
+                )
+                return np.asarray(_Region(buffer, mapped)).view(dtype).reshape(shape)
+            raw = np.empty(size, np.uint8)
+            cl.enqueue_copy(self._queue, raw, buffer, src_offset=start, is_blocking=True)
+        except cl.Error as error:
+            raise device_error("download", self._name, error) from error
+        raw.flags.writeable = False
+        return raw.view(dtype).reshape(shape)
+
+    def read_scalar(self, buffer: Buffer, dtype: np.dtype, offset: int) -> np.generic:
+        """One element, `offset` in elements; waits for the kernels before it."""
+        value = np.empty((), dtype)
+        raw = value.reshape(1).view(np.uint8)
+        try:
+            cl.enqueue_copy(
+                self._queue, raw, buffer, src_offset=offset * dtype.itemsize, is_blocking=True
+            )
+        except cl.Error as error:
+            raise device_error("read", self._name, error) from error
+        return value[()]

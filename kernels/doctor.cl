@@ -1,0 +1,65 @@
+// What a device is asked before it is trusted: group sums, arithmetic in a type, sub-group sums.
+//
+// Formula:
+//   group_sum      y[g] = sum of x over the work-group g
+//   arithmetic     y[i] = x[i] * 1.5 + 0.25, in REAL
+//   subgroup_sum   y[i] = sum of x over the sub-group of i, s[i] = the sub-group's number
+// Layout:
+//   x, y and s are contiguous, one element a work-item.
+// Launch:
+//   group_sum      one item an element: global = a multiple of LOCAL; y has global / LOCAL elements
+//   arithmetic     one item an element, any local size
+//   subgroup_sum   one item an element: global = LOCAL
+// Entries:
+//   group_sum
+//   arithmetic
+//   subgroup_sum
+// Macros:
+//   LOCAL  work-items of a work-group (group_sum, subgroup_sum); a power of two, 2 to the device's limit
+//   REAL   type of the arithmetic (arithmetic); float, half, double
+// Oracle:
+//   numpy, on values whose results are exact; clnet/cli/doctor.py, clnet/device/capabilities.py.
+
+#ifdef USE_group_sum
+#ifndef LOCAL
+#error "doctor.cl: LOCAL is not defined: work-items of a work-group"
+#endif
+// A tree in local memory: wrong wherever barriers or local memory are, and with every item taking part.
+__kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(group_sum)(
+    __global const float *x, __global float *y) {
+  __local float part[LOCAL];
+  const int item = get_local_id(0);
+  part[item] = x[get_global_id(0)];
+  barrier(CLK_LOCAL_MEM_FENCE);
+  for (int half_way = LOCAL / 2; half_way > 0; half_way /= 2) {
+    if (item < half_way) part[item] += part[item + half_way];
+    barrier(CLK_LOCAL_MEM_FENCE);
+  }
+  if (item == 0) y[get_group_id(0)] = part[0];
+}
+#endif
+
+#ifdef USE_arithmetic
+#ifndef REAL
+#error "doctor.cl: REAL is not defined: type of the arithmetic"
+#endif
+__kernel void KERNEL_NAME(arithmetic)(__global const REAL *x, __global REAL *y) {
+  const int i = get_global_id(0);
+  y[i] = x[i] * (REAL)1.5f + (REAL)0.25f;
+}
+#endif
+
+#ifdef USE_subgroup_sum
+#ifndef LOCAL
+#error "doctor.cl: LOCAL is not defined: work-items of a work-group"
+#endif
+#ifdef cl_khr_subgroups
+#pragma OPENCL EXTENSION cl_khr_subgroups : enable
+#endif
+__kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(subgroup_sum)(
+    __global const float *x, __global float *y, __global int *s) {
+  const int i = get_global_id(0);
+  y[i] = sub_group_reduce_add(x[i]);
+  s[i] = get_sub_group_id();
+}
+#endif
