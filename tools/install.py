@@ -58,8 +58,10 @@ def fetch_pip(folder: Path) -> Path:
             sys.exit(f"install.py: {index} does not list {PIP_WHEEL}")
         wheel = fetch(urllib.parse.urljoin(index, link[1]))
     except OSError as error:
-        sys.exit(f"install.py: cannot fetch pip from {index}: {error}; needs a network, or "
-                 "python3-venv (as root: apt install python3-venv)")  # fmt: skip
+        sys.exit(
+            f"install.py: cannot fetch pip from {index}: {error}; needs a network, or "
+            "python3-venv (as root: apt install python3-venv)"
+        )
     if hashlib.sha256(wheel).hexdigest() != PIP_SHA256:
         sys.exit(f"install.py: {index} gave another {PIP_WHEEL} than the published one")
     path = folder / PIP_WHEEL
@@ -84,7 +86,7 @@ def provide_pip(python: str) -> None:
 
 def main() -> None:
     """Make the environment, install, and say how long it took."""
-    if sys.version_info < (3, 10):
+    if sys.version_info < (3, 10):  # noqa: UP036  this file is run before pip could refuse
         sys.exit(f"install.py: this is Python {sys.version.split()[0]}; clnet needs 3.10 or newer")
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("extras", nargs="*", help="extras of clnet: pocl, plot, test, dev")
