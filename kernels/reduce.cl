@@ -58,7 +58,7 @@
 
 #define REDUCE_BLOCK 64     // values added plainly; the error bound grows with it
 #define REDUCE_LANES 64     // independent accumulators of a contiguous walk: four vectors of 16
-#define REDUCE_COLUMNS 256  // outputs of a work-group; three such arrays stay in the first-level cache
+#define REDUCE_COLUMNS 512  // outputs of a work-group; three such arrays stay in the first-level cache
 
 #define ACC ARITH(Y)
 #define TERM(p, i) FOLD(_TERM)(LOAD(X, p, i))
@@ -67,21 +67,6 @@
     const ACC term_ = TERM(p, i);           \
     acc = (ACC)FOLD(_JOIN)(acc, term_);     \
   }
-
-// Adds a block's value to the running total. `lost` collects what rounding takes from a float sum.
-#if FOLD(_EXACT)
-#define ADD_BLOCK(total, lost, value) total = (ACC)FOLD(_JOIN)(total, value);
-#define RESULT(total, lost) (total)
-#else
-#define ADD_BLOCK(total, lost, value)                                                      \
-  {                                                                                        \
-    const ACC sum_ = total + value;                                                        \
-    lost += fabs(total) >= fabs(value) ? (total - sum_) + value : (value - sum_) + total;  \
-    total = sum_;                                                                          \
-  }
-// Infinities make `lost` a NaN; the total is then right already.
-#define RESULT(total, lost) (isfinite(total) ? (total) + (lost) : (total))
-#endif
 
 // Folds elements [begin, end) of the reduced dims one after another, in steps of `step`.
 #define FOLD_WALK(result, base, begin, end, step)                              \
@@ -98,7 +83,7 @@
       ADD_BLOCK(total_, lost_, block_)                                         \
     }                                                                          \
     (void)lost_;                                                               \
-    result = RESULT(total_, lost_);                                            \
+    result = FOLD_RESULT(total_, lost_);                                            \
   }
 
 #ifdef USE_reduce_plain
@@ -167,7 +152,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(reduce_
       e += count;
     }
     (void)lost;
-    STORE(Y, y, y0 + o, RESULT(sum, lost));
+    STORE(Y, y, y0 + o, FOLD_RESULT(sum, lost));
   }
 }
 #endif
@@ -201,7 +186,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(reduce_
     for (int l = 0; l < width; l++) ADD_BLOCK(sum[l], lost[l], block[l])
   }
   __global STORAGE(Y) *to = y + y0 + (row * columns + left) * chunks + chunk;
-  for (int l = 0; l < width; l++) STORE(Y, to, l * chunks, RESULT(sum[l], lost[l]));
+  for (int l = 0; l < width; l++) STORE(Y, to, l * chunks, FOLD_RESULT(sum[l], lost[l]));
 }
 #endif
 
@@ -236,6 +221,4 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(red
 #undef ACC
 #undef TERM
 #undef JOIN_TERM
-#undef ADD_BLOCK
-#undef RESULT
 #undef FOLD_WALK
