@@ -21,7 +21,7 @@ class DTypeError(ClnetError, TypeError):
     """A dtype that the op or the device cannot take."""
 
 
-class IndexOutOfRange(ClnetError, IndexError):
+class IndexOutOfRange(ClnetError, IndexError):  # noqa: N818  (public name)
     """An index or dimension number beyond the tensor's."""
 
 

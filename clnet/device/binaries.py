@@ -5,8 +5,8 @@ temporary file that is then renamed, so that a reader sees a whole entry or none
 deleted and built again.
 
 Asking some drivers for a binary costs as much as the build did (PoCL 3.1: 0.09 s for each kernel,
-measured on 2 cores), while many keep a cache of their own. So the first build of a program only notes
-how long it took, and the second saves the binary if the driver was no faster then.
+measured on 2 cores), while many keep a cache of their own. So the first build of a program only
+notes how long it took, and the second saves the binary if the driver was no faster then.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Entry:
 
 
 def entry(options: str, fingerprint: str, text: str) -> Entry:
-    """The entry of a program: compiler options, a fingerprint of driver and device, and its text."""
+    """The entry of a program: compiler options, fingerprint of driver and device, and text."""
     digest = hashlib.sha256()
     for part in (options, fingerprint, text):
         digest.update(part.encode())

@@ -1,4 +1,4 @@
-"""What a device can do: asked of the driver where it tells the truth, tried out where it may not."""
+"""What a device can do: asked of the driver, and tried out where drivers are known to err."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _PROBE_ITEMS = 32
 class Capabilities:
     """Facts of one device; sizes in bytes.
 
-    `fp64`, `fp16` and `subgroups` are tried with a small kernel when first asked for, because drivers
-    claim what they get wrong: Oclgrind 21.10 reports fp16 and computes zeros.
+    `fp64`, `fp16` and `subgroups` are tried with a small kernel when first asked for, because
+    drivers claim what they get wrong: Oclgrind 21.10 reports fp16 and computes zeros.
     """
 
     local_memory: int

@@ -147,7 +147,8 @@ def _problem(platforms: list[str], skipped: list[tuple[str, str]]) -> str:
     if nodes:
         names = ", ".join(map(str, nodes))
         advice.append(
-            f"this user may not open {names}: `sudo usermod -aG render,video $USER`, and log in again"
+            f"this user may not open {names}: `sudo usermod -aG render,video $USER`, then "
+            "log in again"
         )
     if skipped:
         found = "; ".join(f"{name}: {reason}" for name, reason in skipped)
@@ -177,8 +178,8 @@ def _problem(platforms: list[str], skipped: list[tuple[str, str]]) -> str:
 def devices() -> list[Device]:
     """The usable OpenCL devices of the machine, best first.
 
-    Discrete GPUs come before integrated ones, then accelerators, then CPUs; of CPU runtimes the newest
-    comes first. The list is made once in a process; it is empty where there is none.
+    Discrete GPUs come before integrated ones, then accelerators, then CPUs; of CPU runtimes the
+    newest comes first. The list is made once in a process; it is empty where there is none.
 
     >>> [d for d in devices() if d.type not in ("gpu", "cpu", "accelerator")]
     []
@@ -216,8 +217,8 @@ def device(spec: Device | str | None = None) -> Device:
     present = ", ".join(map(str, found.devices))
     skipped = "".join(f"; skipped {name}: {reason}" for name, reason in found.skipped)
     raise DeviceError(
-        f"device: nothing fits {spec!r}{origin}; there is {present}{skipped}; give a piece of a name, "
-        "'gpu', 'cpu' or platform:device indices"
+        f"device: nothing fits {spec!r}{origin}; there is {present}{skipped}; give a piece of a "
+        "name, 'gpu', 'cpu' or platform:device indices"
     )
 
 
@@ -242,11 +243,11 @@ def set_default_device(spec: Device | str | None) -> None:
 
 
 def memory_stats(which: Device | str | None = None) -> dict[str, int]:
-    """Memory of a device in bytes: in_use, cached, peak, limit, largest_allocation; and allocations.
+    """Memory of a device, in bytes: in_use, cached, peak, limit, largest_allocation, allocations.
 
     `in_use` is what live buffers asked for, in `allocations` pieces, `peak` the most it ever was,
-    `cached` what the pool holds beyond it, and `limit` what the pool may hold: the device's memory, or
-    CLNET_MEMORY_LIMIT.
+    `cached` what the pool holds beyond it, and `limit` what the pool may hold: the device's memory,
+    or CLNET_MEMORY_LIMIT.
 
     >>> sorted(memory_stats())
     ['allocations', 'cached', 'in_use', 'largest_allocation', 'limit', 'peak']

@@ -1,7 +1,7 @@
 """What the OpenCL loader has to work with: vendor files, the libraries they name, device nodes.
 
-Nothing here talks to OpenCL; these are the facts that explain why it finds nothing, and that tell one
-state of the drivers from another.
+Nothing here talks to OpenCL; these are the facts that explain why it finds nothing, and that tell
+one state of the drivers from another.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Device memory: a pool of buffers, and the ways of getting arrays into and out of them.
 
-Released buffers are kept by pyopencl's pool for the next request of about the same size, because fresh
-ones cost page faults or driver calls. Drivers may promise memory that they do not have (PoCL allocates
-on first touch), so the pool also keeps to a limit of its own.
+Released buffers are kept by pyopencl's pool for the next request of about the same size, because
+fresh ones cost page faults or driver calls. Drivers may promise memory that they do not have (PoCL
+allocates on first touch), so the pool also keeps to a limit of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections import deque
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -22,8 +22,8 @@ Buffer = Any
 
 ALIGNMENT = 64  # bytes: what a float16* (16 floats) dereference in a kernel may assume
 
-# Uploads up to this size go through a copy of the array and do not wait for the kernels before them;
-# beyond it copying twice costs more than the wait.
+# Uploads up to this size go through a copy of the array and do not wait for the kernels before
+# them; beyond it copying twice costs more than the wait.
 _STAGED_BYTES = 4 << 20
 _STAGED_UPLOADS = 32
 
@@ -73,8 +73,8 @@ def memory_limit(device_bytes: int) -> int:
 class _Region:
     """A mapped piece of a buffer, as an object that NumPy makes a view of.
 
-    The array holds this, and this holds the buffer: without it the buffer could go back to the pool,
-    and be written again, under the array.
+    The array holds this, and this holds the buffer: without it the buffer could go back to the
+    pool, and be written again, under the array.
     """
 
     __slots__ = ("__array_interface__", "_buffer", "_mapped")
@@ -157,8 +157,8 @@ class Memory:
             law = f"the device has {format_bytes(self.limit)}"
         return OutOfMemoryError(
             f"allocate: no room for {format_bytes(requested)} on {self._name}, with "
-            f"{format_bytes(self._pool.active_bytes)} in use and {format_bytes(cached)} cached; {law}: "
-            "free tensors, or use smaller batches or a smaller model",
+            f"{format_bytes(self._pool.active_bytes)} in use and {format_bytes(cached)} cached; "
+            f"{law}: free tensors, or use smaller batches or a smaller model",
             requested=requested,
             in_use=self._pool.active_bytes,
             cached=cached,
@@ -171,7 +171,7 @@ class Memory:
         return self._pool.managed_bytes - self._pool.active_bytes
 
     def stats(self) -> dict[str, int]:
-        """Bytes in_use, cached, peak (most ever in use), limit, largest_allocation; live allocations."""
+        """Bytes in_use, cached, peak, limit, largest_allocation; and live allocations."""
         return {
             "in_use": self._pool.active_bytes,
             "cached": self.cached,
@@ -186,7 +186,7 @@ class Memory:
         self._pool.free_held()
 
     def upload(self, array: np.ndarray) -> Buffer:
-        """A new buffer with a contiguous array's bytes; the array may change as soon as this returns."""
+        """A new buffer with a contiguous array's bytes; the array may change once this returns."""
         assert array.flags.c_contiguous, "upload takes contiguous arrays"
         buffer = self.allocate(array.nbytes)
         try:
@@ -267,4 +267,4 @@ class Memory:
             )
         except cl.Error as error:
             raise device_error("read", self._name, error) from error
-        return value[()]
+        return cast("np.generic", value[()])

@@ -1,7 +1,7 @@
 """The one import of pyopencl, and the translation of its errors into clnet's.
 
-When pyopencl cannot be imported (not installed, or its libOpenCL missing), importing clnet still works:
-`import_error` holds the reason, which asking for a device reports.
+When pyopencl cannot be imported (not installed, or its libOpenCL missing), importing clnet still
+works: `import_error` holds the reason, which asking for a device reports.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Programs of one device: built together, kept in the process, and on disk.
 
-Building costs tenths of a second a kernel on some compilers, so nothing is built twice in a process,
-and kernels that are needed together are built as one program.
+Building costs tenths of a second a kernel on some compilers, so nothing is built twice in a
+process, and kernels that are needed together are built as one program.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from clnet.errors import BuildError
 # No -cl-fast-relaxed-math and the like: they break NaN and infinity on the implementations tried.
 OPTIONS = "-cl-std=CL1.2"
 
-# What compilers write before the line of an error: clang's and PoCL's file:line:column, NVIDIA's and
-# Intel's older file(line).
+# What compilers write before the line of an error: clang's and PoCL's file:line:column, NVIDIA's
+# and Intel's older file(line).
 _PLACE = re.compile(r"([\w.-]+\.(?:cl|h))(?::(\d+)(?::\d+)?|\((\d+)\))")
 
 
@@ -44,8 +44,8 @@ class Kernel:
 class Programs:
     """The programs built for one device.
 
-    `name` is how messages call the device; `fingerprint()` tells drivers and their settings apart in
-    the cache on disk, and is asked for only when something is built.
+    `name` is how messages call the device; `fingerprint()` tells drivers and their settings apart
+    in the cache on disk, and is asked for only when something is built.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Programs:
         where, shown = source.file, ""
         if places:
             file, line = places[0][1], int(places[0][2] or places[0][3])
-            where = f"{file}:{line}"
+            where = places[0][0]
             shown = "\n" + excerpt(file, line)
         return BuildError(
             f"build: {source.entry} does not compile on {self._name}: {where}{shown}\n"

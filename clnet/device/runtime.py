@@ -20,8 +20,8 @@ from clnet.errors import OutOfMemoryError
 class Device:
     """An OpenCL device.
 
-    There is one object for each device of the process, so devices compare by identity. Context, queue
-    and memory pool are made on first use; work is enqueued in order, and from any thread.
+    There is one object for each device of the process, so devices compare by identity. Context,
+    queue and memory pool are made on first use; work is enqueued in order, and from any thread.
     `why` says in words why the device is ranked where it is.
     """
 
@@ -109,20 +109,22 @@ class Device:
     # --- memory -------------------------------------------------------------------------------
 
     def allocate(self, nbytes: int) -> Buffer:
-        """A buffer of at least `nbytes` (> 0) bytes, contents undefined; back in the pool when collected.
+        """A buffer of at least `nbytes` (> 0) bytes, contents undefined.
 
-        Raises OutOfMemoryError; the buffers that exist stay usable.
+        It goes back to the pool when it is garbage collected. Raises OutOfMemoryError; the buffers
+        that exist stay usable.
         """
         return self.memory.allocate(nbytes)
 
     def upload(self, array: np.ndarray) -> Buffer:
-        """A new buffer with a contiguous array's bytes; the array may change as soon as this returns."""
+        """A new buffer with a contiguous array's bytes; the array may change once this returns."""
         return self.memory.upload(array)
 
     def wrap(self, array: np.ndarray) -> Buffer | None:
         """A buffer that is the array's own memory, or None where that cannot be.
 
-        Needs a device with unified memory, and a contiguous, writable array at a multiple of 64 bytes.
+        Needs a device with unified memory, and a contiguous, writable array at a multiple of 64
+        bytes.
         """
         return self.memory.wrap(array)
 
@@ -160,7 +162,7 @@ class Device:
     def _enqueue_again(
         self, kernel: Kernel, global_size: Any, local_size: Any, error: Exception
     ) -> None:
-        """Drivers that allocate on first use run out of memory here: give the cache back, try once."""
+        # Drivers that allocate on first use run out of memory here: give the cache back, try once.
         what = f"{kernel.source.entry} over {global_size} in groups of {local_size}"
         if not is_exhaustion(error):
             raise device_error(what, self, error) from error

@@ -6,10 +6,11 @@ A `.cl` file writes each of its kernels as
     __kernel void KERNEL_NAME(reduce_rows)(...) { ... }
     #endif
 
-and `program_text` selects one entry of one file with a set of macros. Several selections, of the same
-file too, stand in one program: every kernel's name carries a digest of its text and macros, and macros
-are undefined after use. Files of `kernels/include` are inlined where they are included, because search
-paths for includes are where OpenCL compilers differ; `#line` keeps their names in messages.
+and `program_text` selects one entry of one file with a set of macros. Several selections, of the
+same file too, stand in one program: every kernel's name carries a digest of its text and macros,
+and macros are undefined after use. Files of `kernels/include` are inlined where they are included,
+because search paths for includes are where OpenCL compilers differ; `#line` keeps their names in
+messages.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from pathlib import Path
 
 from clnet.errors import BuildError
 
-# Pragmas for compilers that honour OpenCL C 1.2 to the letter; macros exist where the device has the type.
+# Pragmas for compilers that honour OpenCL C 1.2 to the letter; macros exist where the device has
+# the type.
 PRELUDE = """\
 #ifdef cl_khr_fp64
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
@@ -39,8 +41,8 @@ _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+"([^"]+)"[ \t]*(?://.*)?$')
 class KernelSource:
     """One kernel: a `.cl` file, the entry in it, and the macros that it is compiled with.
 
-    `defines` are (name, value) pairs in the order they are to be written; values may be long and may
-    hold newlines.
+    `defines` are (name, value) pairs in the order they are to be written; values may be long and
+    may hold newlines.
 
     >>> KernelSource("doctor.cl", "group_sum", (("LOCAL", "64"),)).entry
     'group_sum'
@@ -139,7 +141,7 @@ def program_text(sources: Sequence[KernelSource]) -> str:
 
 
 def excerpt(file: str, line: int, around: int = 2) -> str:
-    """The lines of a kernel file about one line, numbered, that line marked; '' if there are none."""
+    """The lines of a kernel file about one line, numbered, that one marked; '' if there are none."""
     folder = kernel_folder()
     for path in (folder / file, folder / "include" / file):
         if path.is_file():
