@@ -8,7 +8,7 @@
 //   x, y and s are contiguous, one element a work-item.
 // Launch:
 //   group_sum      one item an element: global = a multiple of LOCAL; y has global / LOCAL elements
-//   arithmetic     one item an element, any local size
+//   arithmetic     one item an element, in work-groups of one
 //   subgroup_sum   one item an element: global = LOCAL
 // Entries:
 //   group_sum
@@ -43,7 +43,8 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(gro
 #ifndef REAL
 #error "doctor.cl: REAL is not defined: type of the arithmetic"
 #endif
-__kernel void KERNEL_NAME(arithmetic)(__global const REAL *x, __global REAL *y) {
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(arithmetic)(
+    __global const REAL *x, __global REAL *y) {
   const int i = get_global_id(0);
   y[i] = x[i] * (REAL)1.5f + (REAL)0.25f;
 }

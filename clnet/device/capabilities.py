@@ -80,7 +80,7 @@ def _computes(device: Any, real: str, dtype: np.dtype) -> bool:
     (kernel,) = device.kernels([source])
     given, result = device.upload(x), device.allocate(x.nbytes)
     kernel.raw.set_args(given, result)
-    device.enqueue(kernel, x.shape, None)
+    device.enqueue(kernel, x.shape, (1,))
     y = device.download(result, dtype, x.shape)
     return bool(np.array_equal(y, x * dtype.type(1.5) + dtype.type(0.25)))
 

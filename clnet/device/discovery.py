@@ -188,17 +188,19 @@ def devices() -> list[Device]:
 
 
 def device(spec: Device | str | None = None) -> Device:
-    """The device that `spec` names; without it CLNET_DEVICE names one, else the best is taken.
+    """The device that `spec` names, or the default: the one set, CLNET_DEVICE's, else the best.
 
     A name is a piece of the device's, vendor's or platform's name (case does not matter), 'gpu',
     'cpu', 'accelerator', or 'platform:device' indices as `clnet devices` shows them. Where several
     fit, the best ranked is taken. Raises DeviceError, which says what there is.
 
-    >>> device() is devices()[0] or "CLNET_DEVICE" in os.environ
+    >>> device(device().index) is device()
     True
     """
     if isinstance(spec, Device):
         return spec
+    if spec is None and _default is not None:
+        return _default
     found = discover()
     origin = ""
     if spec is None:
@@ -232,12 +234,12 @@ def _fits(candidate: Device, wanted: str) -> bool:
 
 
 def default_device() -> Device:
-    """The device of values that name none: the one set, else what `device()` chooses."""
-    return device() if _default is None else _default
+    """The device of values that name none: `device()`."""
+    return device()
 
 
 def set_default_device(spec: Device | str | None) -> None:
-    """Make a device the default of the whole process; None goes back to `device()`'s choice."""
+    """Make a device the default of the whole process; None undoes it."""
     global _default
     _default = None if spec is None else device(spec)
 
@@ -252,13 +254,9 @@ def memory_stats(which: Device | str | None = None) -> dict[str, int]:
     >>> sorted(memory_stats())
     ['allocations', 'cached', 'in_use', 'largest_allocation', 'limit', 'peak']
     """
-    return _chosen(which).memory.stats()
+    return device(which).memory.stats()
 
 
 def empty_cache(which: Device | str | None = None) -> None:
     """Give the memory that the pool of a device holds for reuse back to the driver."""
-    _chosen(which).memory.empty_cache()
-
-
-def _chosen(which: Device | str | None) -> Device:
-    return default_device() if which is None else device(which)
+    device(which).memory.empty_cache()

@@ -6,6 +6,7 @@ one state of the drivers from another.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import importlib.util
 import os
@@ -104,3 +105,40 @@ def unreadable_render_nodes() -> list[Path]:
         for node in sorted(Path("/dev/dri").glob("renderD*")) + sorted(Path("/dev").glob("kfd"))
         if not os.access(node, os.R_OK | os.W_OK)
     ]
+
+
+def loaded_library() -> Path | None:
+    """The libOpenCL of this process, once pyopencl is imported; None where it cannot be told."""
+    try:
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    for line in maps.splitlines():
+        path = Path(line.split(maxsplit=5)[-1])
+        if path.name.startswith("libOpenCL"):
+            return path
+    return None
+
+
+def loader_version(library: Path) -> str:
+    """What this process's libOpenCL calls itself, 'OpenCL ICD Loader 2.3.1'; '' where it does not say.
+
+    Loads the drivers if nothing did before.
+    """
+    try:
+        address = ctypes.CDLL(str(library)).clGetExtensionFunctionAddress
+    except (OSError, AttributeError):
+        return ""
+    address.restype, address.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
+    found = address(b"clGetICDLoaderInfoOCLICD")
+    if not found:
+        return ""
+    ask = ctypes.CFUNCTYPE(
+        ctypes.c_int, ctypes.c_uint, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p
+    )(found)
+    words = []
+    for fact in (3, 2):  # CL_ICDL_NAME, CL_ICDL_VERSION
+        text = ctypes.create_string_buffer(256)
+        if ask(fact, len(text), ctypes.cast(text, ctypes.c_char_p), None) == 0:
+            words.append(text.value.decode(errors="replace"))
+    return " ".join(words)

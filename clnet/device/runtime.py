@@ -151,7 +151,7 @@ class Device:
         return self._opened[3].kernels(sources)
 
     def enqueue(
-        self, kernel: Kernel, global_size: tuple[int, ...], local_size: tuple[int, ...] | None
+        self, kernel: Kernel, global_size: tuple[int, ...], local_size: tuple[int, ...]
     ) -> None:
         """Launch a kernel, whose arguments are set, after the work before it; does not wait."""
         try:

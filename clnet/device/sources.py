@@ -141,7 +141,7 @@ def program_text(sources: Sequence[KernelSource]) -> str:
 
 
 def excerpt(file: str, line: int, around: int = 2) -> str:
-    """The lines of a kernel file about one line, numbered, that one marked; '' if there are none."""
+    """The lines of a kernel file about one line, numbered, that one marked; or nothing."""
     folder = kernel_folder()
     for path in (folder / file, folder / "include" / file):
         if path.is_file():
