@@ -1,0 +1,330 @@
+// Batched matrix product.
+//
+// Formula:
+//   C[z, m, n] = sum over k of A[z, m, k] * B[z, k, n]
+//
+//                 n              B is walked by strides (bz, bk, bn), A by (az, am, ak): transposed,
+//             +-------+          broadcast (stride 0) and sliced operands need no copy.
+//           k |   B   |          C is contiguous: [batches, M, N].
+//        k    +-------+
+//      +----+ +-------+
+//    m | A  | |   C   |
+//      +----+ +-------+
+// Layout:
+//   A, B and C are of dtype X; 16-bit floats are summed in float32, integers in their own type.
+//   matmul_blocked packs 16 rows of A, or 16 columns of B, by `depth` steps of k as a panel
+//   [depth][16], padded with zeros, so that its inner loop knows no edges and no strides. `in_place`
+//   (1: B, 2: A) leaves panels unpacked whose 16 lanes are neighbours in memory already (X must be
+//   float32 or float64). Each group has group_scratch elements: its panels of A, block_m * depth, then
+//   its panels of B, block_n * depth. block_m is a multiple of 16, block_n of TILE_N. 16-bit floats
+//   need depth >= K, since C cannot hold a partial sum.
+// Launch:
+//   matmul_plain    one item takes `each` neighbouring elements of C: global >= ceil(M * N / each),
+//                   padded to LOCAL; second dimension: batches
+//   matmul_tiled    16 x 16 items share a tile of TILE_M x TILE_N of C through local memory: global
+//                   (16 * ceil(N / TILE_N), 16 * ceil(M / TILE_M), batches)
+//   matmul_blocked  work-groups of one item share the blocks of block_m x block_n of C evenly: any
+//                   global size up to their number; meant for a few groups a core
+// Entries:
+//   matmul_plain
+//   matmul_tiled
+//   matmul_blocked
+// Macros:
+//   X       dtype; any of dtype.h, in matmul_blocked a float
+//   INDEX   type of sizes and offsets; int, long
+//   LOCAL   work-items of a work-group (matmul_plain); 1 to the device's limit
+//   TILE_M  rows of C held in registers or shared; matmul_blocked 4, 8, 16; matmul_tiled 16 times 1 to 8
+//   TILE_N  columns likewise; matmul_blocked 16, 32; matmul_tiled 16 times 1 to 8
+//   TILE_K  steps of k in local memory (matmul_tiled); 8, 16, 32
+// Oracle:
+//   matmul_plain is the plain version; numpy.matmul in float64.
+
+#include "dtype.h"
+
+#ifndef X
+#error "matmul.cl: X is not defined: dtype of the operands"
+#endif
+#ifndef INDEX
+#error "matmul.cl: INDEX is not defined: int or long"
+#endif
+
+#define ACC ARITH(X)
+
+#ifdef USE_matmul_plain
+#ifndef LOCAL
+#error "matmul.cl: LOCAL is not defined: work-items of a work-group"
+#endif
+__kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(matmul_plain)(
+    __global const STORAGE(X) *A, const long a0, __global const STORAGE(X) *B, const long b0,
+    __global STORAGE(X) *C, const long c0, const INDEX M, const INDEX N, const INDEX K,
+    const INDEX az, const INDEX am, const INDEX ak, const INDEX bz, const INDEX bk, const INDEX bn,
+    const INDEX each) {
+  const INDEX z = (INDEX)get_global_id(1);
+  const INDEX first = (INDEX)get_global_id(0) * each;
+  const INDEX last = min(first + each, M * N);
+  for (INDEX e = first; e < last; e++) {
+    const INDEX m = e / N;
+    const INDEX n = e - m * N;
+    __global const STORAGE(X) *a = A + a0 + z * az + m * am;
+    __global const STORAGE(X) *b = B + b0 + z * bz + n * bn;
+    ACC sum = 0;
+    for (INDEX k = 0; k < K; k++) sum += LOAD(X, a, k * ak) * LOAD(X, b, k * bk);
+    STORE(X, C, c0 + z * M * N + e, sum);
+  }
+}
+#endif
+
+#ifdef USE_matmul_tiled
+#if !defined(TILE_M) || !defined(TILE_N) || !defined(TILE_K)
+#error "matmul.cl: TILE_M, TILE_N and TILE_K must be defined"
+#endif
+#define ITEM_M (TILE_M / 16)
+#define ITEM_N (TILE_N / 16)
+__kernel __attribute__((reqd_work_group_size(16, 16, 1))) void KERNEL_NAME(matmul_tiled)(
+    __global const STORAGE(X) *A, const long a0, __global const STORAGE(X) *B, const long b0,
+    __global STORAGE(X) *C, const long c0, const INDEX M, const INDEX N, const INDEX K,
+    const INDEX az, const INDEX am, const INDEX ak, const INDEX bz, const INDEX bk,
+    const INDEX bn) {
+  // One column of padding keeps items which write along k off the same bank.
+  __local ACC tile_a[TILE_K][TILE_M + 1];
+  __local ACC tile_b[TILE_K][TILE_N + 1];
+  const int column = (int)get_local_id(0);
+  const int row = (int)get_local_id(1);
+  const int item = row * 16 + column;
+  const INDEX left = (INDEX)get_group_id(0) * TILE_N;
+  const INDEX top = (INDEX)get_group_id(1) * TILE_M;
+  const INDEX z = (INDEX)get_global_id(2);
+  __global const STORAGE(X) *a = A + a0 + z * az;
+  __global const STORAGE(X) *b = B + b0 + z * bz;
+  ACC sum[ITEM_M][ITEM_N];
+  for (int i = 0; i < ITEM_M; i++)
+    for (int j = 0; j < ITEM_N; j++) sum[i][j] = 0;
+  for (INDEX k0 = 0; k0 < K; k0 += TILE_K) {
+    // Neighbouring items read along the dimension that is contiguous.
+    for (int e = item; e < TILE_M * TILE_K; e += 256) {
+      const int i = ak == 1 ? e / TILE_K : e % TILE_M;
+      const int k = ak == 1 ? e % TILE_K : e / TILE_M;
+      const bool inside = top + i < M && k0 + k < K;
+      tile_a[k][i] = inside ? LOAD(X, a, (top + i) * am + (k0 + k) * ak) : (ACC)0;
+    }
+    for (int e = item; e < TILE_N * TILE_K; e += 256) {
+      const int j = bk == 1 ? e / TILE_K : e % TILE_N;
+      const int k = bk == 1 ? e % TILE_K : e / TILE_N;
+      const bool inside = left + j < N && k0 + k < K;
+      tile_b[k][j] = inside ? LOAD(X, b, (left + j) * bn + (k0 + k) * bk) : (ACC)0;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int k = 0; k < TILE_K; k++) {
+      ACC at[ITEM_M], bt[ITEM_N];
+      for (int i = 0; i < ITEM_M; i++) at[i] = tile_a[k][row + 16 * i];
+      for (int j = 0; j < ITEM_N; j++) bt[j] = tile_b[k][column + 16 * j];
+      for (int i = 0; i < ITEM_M; i++)
+        for (int j = 0; j < ITEM_N; j++) sum[i][j] += at[i] * bt[j];
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+  }
+  __global STORAGE(X) *c = C + c0 + z * M * N;
+  for (int i = 0; i < ITEM_M; i++)
+    for (int j = 0; j < ITEM_N; j++) {
+      const INDEX m = top + row + 16 * i;
+      const INDEX n = left + column + 16 * j;
+      if (m < M && n < N) STORE(X, c, m * N + n, sum[i][j]);
+    }
+}
+#undef ITEM_M
+#undef ITEM_N
+#endif
+
+#ifdef USE_matmul_blocked
+#if !defined(TILE_M) || !defined(TILE_N)
+#error "matmul.cl: TILE_M and TILE_N must be defined"
+#endif
+// Sixteen neighbours as a vector; `loose` ones may lie at any element.
+#define VECTOR KERNEL_NAME(vector)
+#define LOOSE KERNEL_NAME(loose)
+typedef ACC VECTOR __attribute__((ext_vector_type(16)));
+typedef ACC LOOSE __attribute__((ext_vector_type(16), aligned(sizeof(STORAGE(X)))));
+
+// Four rounds of interleaving rows i and i + 8 transpose 16 rows of 16: a round turns the eight bits
+// of (row, column) left by one.
+#define RIFFLE(x, y, to, i)   \
+  to[i].even = x.lo;          \
+  to[i].odd = y.lo;           \
+  to[i + 1].even = x.hi;      \
+  to[i + 1].odd = y.hi;
+#define RIFFLE_ROUND(from, to)                                            \
+  RIFFLE(from[0], from[8], to, 0) RIFFLE(from[1], from[9], to, 2)         \
+  RIFFLE(from[2], from[10], to, 4) RIFFLE(from[3], from[11], to, 6)       \
+  RIFFLE(from[4], from[12], to, 8) RIFFLE(from[5], from[13], to, 10)      \
+  RIFFLE(from[6], from[14], to, 12) RIFFLE(from[7], from[15], to, 14)
+#define SIXTEEN(M) \
+  M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11) M(12) M(13) M(14) M(15)
+#define LOAD_ROW(l) p[l] = *(__global const LOOSE *)(from + k + (l) * lane_stride);
+#define KEEP_ROW(l) *(__global LOOSE *)(to + (k + l) * 16) = p[l];
+
+// Packs `lanes` rows of A, or columns of B, by `depth` steps of k as a panel [depth][16].
+static inline void KERNEL_NAME(pack)(__global const STORAGE(X) *from, const INDEX lane_stride,
+                                     const INDEX k_stride, const INDEX lanes, const INDEX depth,
+                                     __global ACC *to) {
+  INDEX k = 0;
+#if PLAIN(X)
+  if (lanes >= 16 && lane_stride == 1) {
+    for (; k < depth; k++)
+      *(__global LOOSE *)(to + k * 16) = *(__global const LOOSE *)(from + k * k_stride);
+  } else if (lanes >= 16 && k_stride == 1) {
+    for (; k + 16 <= depth; k += 16) {
+      VECTOR p[16], q[16];
+      SIXTEEN(LOAD_ROW)
+      RIFFLE_ROUND(p, q) RIFFLE_ROUND(q, p) RIFFLE_ROUND(p, q) RIFFLE_ROUND(q, p)
+      SIXTEEN(KEEP_ROW)
+    }
+  }
+#endif
+  const int count = (int)min(lanes, (INDEX)16);
+  for (; k < depth; k++) {
+    for (int l = 0; l < count; l++) to[k * 16 + l] = LOAD(X, from, k * k_stride + l * lane_stride);
+    for (int l = max(count, 0); l < 16; l++) to[k * 16 + l] = 0;
+  }
+}
+
+// The accumulators have names, not indices, so that a compiler keeps them in registers.
+#if TILE_M == 4
+#define ROWS(M) M(0) M(1) M(2) M(3)
+#elif TILE_M == 8
+#define ROWS(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7)
+#else
+#define ROWS(M) SIXTEEN(M)
+#endif
+#if TILE_N == 32
+#define ROW_START(r) VECTOR left##r = 0, right##r = 0;
+#define ROW_STEP(r)        \
+  left##r += a[r] * left;  \
+  right##r += a[r] * right;
+#define ROW_ADD(r)                                       \
+  left##r += *(__global const LOOSE *)(c + (r) * N);     \
+  right##r += *(__global const LOOSE *)(c + (r) * N + 16);
+#define ROW_STORE(r)                                     \
+  *(__global LOOSE *)(c + (r) * N) = left##r;            \
+  *(__global LOOSE *)(c + (r) * N + 16) = right##r;
+#define ROW_TILE(r)                                      \
+  *(LOOSE *)(tile + (r) * TILE_N) = left##r;             \
+  *(LOOSE *)(tile + (r) * TILE_N + 16) = right##r;
+#else
+#define ROW_START(r) VECTOR left##r = 0;
+#define ROW_STEP(r) left##r += a[r] * left;
+#define ROW_ADD(r) left##r += *(__global const LOOSE *)(c + (r) * N);
+#define ROW_STORE(r) *(__global LOOSE *)(c + (r) * N) = left##r;
+#define ROW_TILE(r) *(LOOSE *)(tile + (r) * TILE_N) = left##r;
+#endif
+
+// Adds a product of panels to rows x columns (at most TILE_M x TILE_N) of C, or starts them.
+static inline void KERNEL_NAME(tile)(__global const ACC *a, const INDEX a_step,
+                                     __global const ACC *b, const INDEX b_step,
+                                     const INDEX b_right, const INDEX depth,
+                                     __global STORAGE(X) *c, const INDEX N, const INDEX rows,
+                                     const INDEX columns, const int add) {
+  ROWS(ROW_START)
+  for (INDEX k = 0; k < depth; k++, a += a_step, b += b_step) {
+    const VECTOR left = *(__global const LOOSE *)b;
+#if TILE_N == 32
+    const VECTOR right = *(__global const LOOSE *)(b + b_right);
+#endif
+    ROWS(ROW_STEP)
+  }
+#if PLAIN(X)
+  if (rows >= TILE_M && columns >= TILE_N) {
+    if (add) {
+      ROWS(ROW_ADD)
+    }
+    ROWS(ROW_STORE)
+    return;
+  }
+#endif
+  ACC tile[TILE_M * TILE_N];
+  ROWS(ROW_TILE)
+  const int height = (int)min(rows, (INDEX)TILE_M), width = (int)min(columns, (INDEX)TILE_N);
+  for (int r = 0; r < height; r++)
+    for (int l = 0; l < width; l++) {
+      ACC v = tile[r * TILE_N + l];
+      if (add) v += LOAD(X, c, r * N + l);
+      STORE(X, c, r * N + l, v);
+    }
+}
+
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_blocked)(
+    __global const STORAGE(X) *A, const long a0, __global const STORAGE(X) *B, const long b0,
+    __global STORAGE(X) *C, const long c0, __global ACC *scratch, const long scratch0,
+    const INDEX batches, const INDEX M, const INDEX N, const INDEX K, const INDEX az,
+    const INDEX am, const INDEX ak, const INDEX bz, const INDEX bk, const INDEX bn,
+    const INDEX block_m, const INDEX block_n, const INDEX depth, const INDEX group_scratch,
+    const int in_place) {
+  const INDEX group = (INDEX)get_group_id(0), groups = (INDEX)get_num_groups(0);
+  __global ACC *pack_a = scratch + scratch0 + group * group_scratch;
+  __global ACC *pack_b = pack_a + block_m * depth;
+  const INDEX blocks_m = (M - 1) / block_m + 1, blocks_n = (N - 1) / block_n + 1;
+  const INDEX blocks = batches * blocks_m * blocks_n;
+  const INDEX last = (INDEX)((long)blocks * (group + 1) / groups);
+  INDEX packed = -1;  // the block of B that pack_b holds, whole in k
+  for (INDEX block = (INDEX)((long)blocks * group / groups); block < last; block++) {
+    const INDEX z = block / (blocks_m * blocks_n);
+    const INDEX block_b = block / blocks_m;
+    const INDEX top = block % blocks_m * block_m, left = block_b % blocks_n * block_n;
+    const INDEX rows = min(block_m, M - top), columns = min(block_n, N - left);
+    __global const STORAGE(X) *a_block = A + a0 + z * az + top * am;
+    __global const STORAGE(X) *b_block = B + b0 + z * bz + left * bn;
+    __global STORAGE(X) *c_block = C + c0 + (z * M + top) * N + left;
+    for (INDEX k0 = 0; k0 < K; k0 += depth) {
+      const INDEX steps = min(depth, K - k0);
+      __global const STORAGE(X) *a = a_block + k0 * ak;
+      __global const STORAGE(X) *b = b_block + k0 * bk;
+      for (INDEX i = 0; i < rows; i += 16)
+        if (!(in_place & 2) || i + 16 > rows)
+          KERNEL_NAME(pack)(a + i * am, am, ak, rows - i, steps, pack_a + i * depth);
+      if (packed != block_b)
+        for (INDEX j = 0; j < columns; j += TILE_N)
+          if (!(in_place & 1) || j + TILE_N > columns)
+            for (INDEX h = j; h < j + TILE_N; h += 16)
+              KERNEL_NAME(pack)(b + h * bn, bn, bk, columns - h, steps, pack_b + h * depth);
+      packed = steps == K ? block_b : -1;
+      for (INDEX j = 0; j < columns; j += TILE_N) {
+        __global const ACC *panel_b = pack_b + j * depth;
+        INDEX b_step = 16, b_right = 16 * depth;
+#if PLAIN(X)
+        if ((in_place & 1) && j + TILE_N <= columns) {
+          panel_b = b + j;
+          b_step = bk;
+          b_right = 16;
+        }
+#endif
+        for (INDEX i = 0; i < rows; i += TILE_M) {
+          __global const ACC *panel_a = pack_a + i / 16 * 16 * depth + i % 16;
+          INDEX a_step = 16;
+#if PLAIN(X)
+          if ((in_place & 2) && i / 16 * 16 + 16 <= rows) {
+            panel_a = a + i;
+            a_step = ak;
+          }
+#endif
+          KERNEL_NAME(tile)(panel_a, a_step, panel_b, b_step, b_right, steps,
+                            c_block + i * N + j, N, rows - i, columns - j, k0 > 0);
+        }
+      }
+    }
+  }
+}
+#undef VECTOR
+#undef LOOSE
+#undef RIFFLE
+#undef RIFFLE_ROUND
+#undef SIXTEEN
+#undef LOAD_ROW
+#undef KEEP_ROW
+#undef ROWS
+#undef ROW_START
+#undef ROW_STEP
+#undef ROW_ADD
+#undef ROW_STORE
+#undef ROW_TILE
+#endif
+
+#undef ACC
