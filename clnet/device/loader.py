@@ -121,7 +121,7 @@ def loaded_library() -> Path | None:
 
 
 def loader_version(library: Path) -> str:
-    """What this process's libOpenCL calls itself, 'OpenCL ICD Loader 2.3.1'; '' where it does not say.
+    """What this process's libOpenCL calls itself, 'OpenCL ICD Loader 2.3.1', or '' if it does not.
 
     Loads the drivers if nothing did before.
     """

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -90,7 +89,7 @@ class Programs:
     def _obtain(self, text: str) -> Any:
         entry = binaries.entry(OPTIONS, self._fingerprint(), text)
         saved = entry.read()
-        if isinstance(saved, bytes):
+        if saved:
             try:
                 program = cl._cl._Program(self._context, [self._device], [saved])
                 program.build(OPTIONS.encode(), [self._device])
@@ -100,7 +99,6 @@ class Programs:
                 saved = None
         # pyopencl's own Program class would add options of its own and, where the compiler fails,
         # leave the source behind in a temporary file.
-        start = time.perf_counter()
         program = cl._cl._Program(self._context, text)
         try:
             program.build(OPTIONS.encode(), [self._device])
@@ -108,10 +106,9 @@ class Programs:
             log = program.get_build_info(self._device, cl.program_build_info.LOG)
             error.clnet_log = str(log or error).strip()
             raise
-        seconds = time.perf_counter() - start
         if saved is None:
-            entry.write(seconds)
-        elif binaries.worth_saving(saved, seconds):
+            entry.write(b"")
+        else:
             entry.write(program.get_info(cl.program_info.BINARIES)[0])
         return program
 
