@@ -1,5 +1,27 @@
 """Op records and their compositions, one family a file; importing it installs Tensor's methods."""
 
-from clnet.ops import convert, create, display, elementwise, views
+from clnet.ops import (
+    arithmetic,
+    convert,
+    create,
+    display,
+    elementwise,
+    join,
+    movement,
+    operators,
+    parts,
+    views,
+)
 
-__all__ = ["convert", "create", "display", "elementwise", "views"]
+__all__ = [
+    "arithmetic",
+    "convert",
+    "create",
+    "display",
+    "elementwise",
+    "join",
+    "movement",
+    "operators",
+    "parts",
+    "views",
+]
