@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections import deque
 from typing import Any, cast
 
@@ -19,13 +20,14 @@ from clnet.errors import DeviceError, OutOfMemoryError
 
 # What `allocate` returns: a pyopencl pooled buffer, back in the pool when it is garbage collected.
 Buffer = Any
+_BufferBase: Any = object if cl is None else cl.Buffer
 
 ALIGNMENT = 64  # bytes: what a float16* (16 floats) dereference in a kernel may assume
 
 # Uploads up to this size go through a copy of the array and do not wait for the kernels before
 # them; beyond it copying twice costs more than the wait.
 _STAGED_BYTES = 4 << 20
-_STAGED_UPLOADS = 32
+_KEPT_ARRAYS = 32
 
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
@@ -93,6 +95,19 @@ class _Region:
         del self._buffer
 
 
+class _Wrapped(_BufferBase):  # type: ignore[misc]
+    """A buffer on an array's memory, which must outlive the kernels that are in flight."""
+
+    def __init__(self, memory: Memory, context: Any, usage: int, array: np.ndarray) -> None:
+        super().__init__(context, usage, hostbuf=array)
+        self._memory = memory
+        self._array = array
+
+    def __del__(self) -> None:
+        if hasattr(self, "_array"):  # else the constructor failed
+            self._memory.retire(self._array)
+
+
 class Memory:
     """The pool of one device, and transfers through the device's queue.
 
@@ -108,7 +123,9 @@ class Memory:
         self._max_allocation = max_allocation
         self._unified = unified
         self._pool = cl.tools.MemoryPool(cl.tools.ImmediateAllocator(queue))
-        self._staged: deque[tuple[Any, np.ndarray]] = deque()
+        self._kept: deque[tuple[Any, np.ndarray]] = deque()
+        # Reentrant: garbage collection inside may retire an array.
+        self._lock = threading.RLock()
         self._peak = 0
         self.limit = memory_limit(memory)
 
@@ -199,18 +216,27 @@ class Memory:
         return buffer
 
     def _stage(self, buffer: Buffer, array: np.ndarray) -> None:
-        event = cl.enqueue_copy(self._queue, buffer, array, is_blocking=False)
-        staged = self._staged
-        staged.append((event, array))
-        complete = cl.command_execution_status.COMPLETE
-        while staged and staged[0][0].command_execution_status == complete:
-            staged.popleft()
-        if len(staged) > _STAGED_UPLOADS:
-            staged.popleft()[0].wait()
+        self._keep(cl.enqueue_copy(self._queue, buffer, array, is_blocking=False), array)
 
-    def forget_staged(self) -> None:
-        """Let go of the copies of uploads; the queue must have finished."""
-        self._staged.clear()
+    def _keep(self, event: Any, array: np.ndarray) -> None:
+        """Keep an array alive until the event, which the device may still need it for."""
+        complete = cl.command_execution_status.COMPLETE
+        with self._lock:
+            kept = self._kept
+            kept.append((event, array))
+            while kept and kept[0][0].command_execution_status == complete:
+                kept.popleft()
+            if len(kept) > _KEPT_ARRAYS:
+                kept.popleft()[0].wait()
+
+    def retire(self, array: np.ndarray) -> None:
+        """Keep an array alive until all that is enqueued by now has run."""
+        self._keep(cl.enqueue_marker(self._queue), array)
+
+    def forget_kept(self) -> None:
+        """Let go of the arrays kept for transfers; the queue must have finished."""
+        with self._lock:
+            self._kept.clear()
 
     def wrap(self, array: np.ndarray) -> Buffer | None:
         """A buffer that is the array's own memory, or None where device or array do not allow it.
@@ -225,7 +251,7 @@ class Memory:
             return None
         usage = cl.mem_flags.READ_WRITE | cl.mem_flags.USE_HOST_PTR
         try:
-            return cl.Buffer(self._queue.context, usage, hostbuf=array)
+            return _Wrapped(self, self._queue.context, usage, array)
         except cl.Error:
             return None  # the caller copies instead
 

@@ -186,7 +186,7 @@ class Device:
     def synchronize(self) -> None:
         """Wait until all that is enqueued has run; raises DeviceError where it failed."""
         self._finish("synchronize", self.queue.finish)
-        self.memory.forget_staged()
+        self.memory.forget_kept()
 
     def _finish(self, op: str, call: Any) -> None:
         try:
