@@ -15,7 +15,8 @@
 //   arithmetic
 //   subgroup_sum
 // Macros:
-//   LOCAL  work-items of a work-group (group_sum, subgroup_sum); a power of two, 2 to the device's limit
+//   LOCAL  work-items of a work-group (group_sum, subgroup_sum); a power of two, 2 to the device's
+//          limit
 //   REAL   type of the arithmetic (arithmetic); float, half, double
 // Oracle:
 //   numpy, on values whose results are exact; clnet/cli/doctor.py, clnet/device/capabilities.py.
@@ -24,7 +25,8 @@
 #ifndef LOCAL
 #error "doctor.cl: LOCAL is not defined: work-items of a work-group"
 #endif
-// A tree in local memory: wrong wherever barriers or local memory are, and with every item taking part.
+// A tree in local memory: wrong wherever barriers or local memory are, and with every item taking
+// part.
 __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(group_sum)(
     __global const float *x, __global float *y) {
   __local float part[LOCAL];

@@ -3,8 +3,8 @@
 // Formula:
 //   out[i] = f(x0[i], x1[i], ...)     f is composed of the `expr`s of the op records
 // Layout:
-//   out is contiguous. Operands are contiguous, one element, or walked by strides (in elements) over
-//   the dimensions that remain after merging; the innermost is walked by the inner loop.
+//   out is contiguous. Operands are contiguous, one element, or walked by strides (in elements)
+//   over the dimensions that remain after merging; the innermost is walked by the inner loop.
 // Launch:
 //   each item takes `chunk` consecutive elements: 1 on GPUs, so that neighbours read neighbours;
 //   many on CPUs, with LOCAL 1, so that the compiler vectorises the loop. global >= ceil(n / chunk)
@@ -13,14 +13,15 @@
 // Macros:
 //   LOCAL   work-items of a work-group; 1 to the device's limit
 //   INDEX   type of sizes and offsets; int, long
-//   PARAMS  operands: (pointer, offset, strides) each, scalars, and the sizes n0, n1, ... if not FLAT
-//   OUT     dtype of the result
+//   PARAMS  operands: (pointer, offset, strides) each, scalars, sizes n0, n1, ...; generated
+//   OUT     dtype of the result; any of dtype.h
 //   FLAT    all operands are contiguous or one element; 0, 1
 //   INNER   size of the innermost dimension; an argument's name, 1 if FLAT
-//   HOIST   declarations before the loop: operands of one element
-//   BASES   declarations before the inner loop: each strided operand's offset, from `row`
-//   BODY    declarations of every step; operands at element i, or at c of the innermost dimension
-//   RESULT  the name that BODY gave to the result
+//   HOIST   declarations before the loop: operands of one element; generated
+//   BASES   declarations before the inner loop: each strided operand's offset from `row`; generated
+//   BODY    declarations of every step, operands at element i, or at c of the innermost
+//           dimension; generated
+//   RESULT  the name that BODY gave to the result; generated
 // Oracle:
 //   the NumPy references of the records, op by op.
 

@@ -1,17 +1,18 @@
-// Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as
-// easy as 1, 2, 3", SC 2011).
+// Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random
+// numbers: as easy as 1, 2, 3", SC 2011).
 //
 // Formula:
 //   block(b) = philox4x32-10(counter: offset + b, then stream; key: seed), 64 bits each: 4 words
 //   word(e) = block(e / 4)[e % 4]
 //   bits     y[e] = word(e)
-//   uniform  y[e] = floor(word(e) / 2^8) / 2^24                       in [0, 1), all multiples of 2^-24
+//   uniform  y[e] = floor(word(e) / 2^8) / 2^24: in [0, 1), all multiples of 2^-24
 //   normal   y[e], y[e + 1] = r cos(a), r sin(a) for even e           (Box and Muller 1958)
 //            r = sqrt(-2 log((word(e) + 1/2) / 2^32)), a = 2 pi word(e + 1) / 2^32
 // Layout:
-//   y is contiguous. The stream depends on seed, stream and offset alone, not on the device or the launch.
-//   log, sin and cos are written out here in correctly rounded operations, so that normals differ
-//   between devices by the rounding of sqrt at most. Error of a normal: below 4e-7 * max(1, |y|).
+//   y is contiguous. The stream depends on seed, stream and offset alone, not on the device or the
+//   launch. log, sin and cos are written out here in correctly rounded operations, so that normals
+//   differ between devices by the rounding of sqrt at most. Error of a normal: below 4e-7 * max(1,
+//   |y|).
 // Launch:
 //   one item makes `each` blocks of 4 neighbours: global >= ceil(n / (4 * each)), padded to LOCAL
 // Entries:
@@ -110,7 +111,8 @@ static inline float2 BOX_MULLER(const uint radius, const uint angle) {
   const uint quarter = (angle + 0x20000000u) >> 30;
   const float t = (float)(int)(angle - (quarter << 30)) * 1.4629180792671596e-9f;  // pi / 2^31
   const float s = t * t;
-  const float sine = ((-1.9515295891e-4f * s + 8.3321608736e-3f) * s - 1.6666654611e-1f) * s * t + t;
+  const float sine =
+      ((-1.9515295891e-4f * s + 8.3321608736e-3f) * s - 1.6666654611e-1f) * s * t + t;
   const float cosine =
       ((2.443315711809948e-5f * s - 1.388731625493765e-3f) * s + 4.166664568298827e-2f) * s * s -
       0.5f * s + 1.0f;

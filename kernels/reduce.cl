@@ -5,17 +5,18 @@
 // Layout:
 //   x is walked by strides (zero and negative too): dims k are kept, dims r are reduced, both
 //   row-major in their own order. The `total` reduced elements of an output are cut into `chunks`
-//   pieces of `length` elements; y is contiguous: [outputs, chunks]. With chunks > 1 a second launch
-//   reduces y's rows, in order: results do not depend on how work-groups are scheduled.
+//   pieces of `length` elements; y is contiguous: [outputs, chunks]. With chunks > 1 a second
+//   launch reduces y's rows, in order: results do not depend on how work-groups are scheduled.
 //   Float sums: REDUCE_BLOCK values are added plainly per accumulator, and block sums with a
-//   compensation (Neumaier 1974), so the error is below (REDUCE_BLOCK + 16) * 2^-24 * sum(|x|) for a
-//   float32 accumulator, however long the reduction. 16-bit floats accumulate in float32.
+//   compensation (Neumaier 1974), so the error is below (REDUCE_BLOCK + 16) * 2^-24 * sum(|x|) for
+//   a float32 accumulator, however long the reduction. 16-bit floats accumulate in float32.
 // Launch:
 //   reduce_plain    one item takes `each` neighbouring outputs: global >=
 //                   ceil(outputs * chunks / each), padded to LOCAL
 //   reduce_rows     the same with a work-group of one item; wants the last reduced dim contiguous
-//   reduce_columns  a work-group of one item takes REDUCE_COLUMNS neighbours along the last kept dim,
-//                   whose stride in x is 1: global (ceil(columns / REDUCE_COLUMNS), rows, chunks)
+//   reduce_columns  a work-group of one item takes REDUCE_COLUMNS neighbours along the last kept
+//                   dim, whose stride in x is 1: global (ceil(columns / REDUCE_COLUMNS), rows,
+//                   chunks)
 //   reduce_group    a work-group of LOCAL items an output: global (LOCAL, outputs * chunks)
 // Entries:
 //   reduce_plain
@@ -58,7 +59,8 @@
 
 #define REDUCE_BLOCK 64     // values added plainly; the error bound grows with it
 #define REDUCE_LANES 64     // independent accumulators of a contiguous walk: four vectors of 16
-#define REDUCE_COLUMNS 512  // outputs of a work-group; three such arrays stay in the first-level cache
+// Outputs of a work-group; three such arrays stay in the first-level cache.
+#define REDUCE_COLUMNS 512
 
 #define ACC ARITH(Y)
 #define TERM(p, i) FOLD(_TERM)(LOAD(X, p, i))
@@ -134,7 +136,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(reduce_
         while (count - i >= REDUCE_LANES) {
           ACC lane[REDUCE_LANES];
           for (int l = 0; l < REDUCE_LANES; l++) lane[l] = FOLD(_START);
-          const INDEX stop = i + min((count - i) / REDUCE_LANES, (INDEX)REDUCE_BLOCK) * REDUCE_LANES;
+          const INDEX stop =
+              i + min((count - i) / REDUCE_LANES, (INDEX)REDUCE_BLOCK) * REDUCE_LANES;
           for (; i < stop; i += REDUCE_LANES)
             for (int l = 0; l < REDUCE_LANES; l++)
               JOIN_TERM(lane[l], p, i + l)
@@ -158,7 +161,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(reduce_
 #endif
 
 #ifdef USE_reduce_columns
-// The last kept dim comes as `columns`, and its stride in x is 1; the dims of group k are those before.
+// The last kept dim comes as `columns`, and its stride in x is 1; the dims of group k are those
+// before.
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(reduce_columns)(
     __global const STORAGE(X) *restrict x, const long x0, __global STORAGE(Y) *restrict y,
     const long y0, const INDEX columns, const INDEX chunks, const INDEX length, const INDEX total,

@@ -5,9 +5,9 @@
 //   scan_totals  total[o, c, i] = fold over the c-th chunk of `length` elements along t
 // Layout:
 //   x and y contiguous [outer, n, inner]; total contiguous [outer, chunks, inner]. With chunks > 1
-//   scan_totals goes first, and scan_chunks starts each chunk from the totals before it, in order: the
-//   result does not depend on the schedule. Float sums are compensated, so that y's error does not
-//   grow with t. With chunks == 1 `total` is not read.
+//   scan_totals goes first, and scan_chunks starts each chunk from the totals before it, in order:
+//   the result does not depend on the schedule. Float sums are compensated, so that y's error does
+//   not grow with t. With chunks == 1 `total` is not read.
 // Launch:
 //   a work-item takes 64 neighbours along i and one chunk: global (ceil(inner / 64), outer, chunks)
 // Entries:
@@ -15,7 +15,8 @@
 //   scan_totals
 // Macros:
 //   X       dtype of x; any of dtype.h
-//   Y       dtype of y; any of dtype.h. Totals are stored, and folds computed, in its arithmetic type
+//   Y       dtype of y; any of dtype.h. Totals are stored, and folds computed, in its arithmetic
+//           type
 //   REDUCE  the fold; sum, prod, amax, amin
 //   INDEX   type of sizes and offsets; int, long
 // Oracle:

@@ -5,19 +5,19 @@
 //   equal elements keep their order. Ascending: NaN last. Descending: NaN first.
 // Layout:
 //   x contiguous [rows, n]; from, y: contiguous long [rows, n] of positions along n.
-//   sort_runs sorts runs of SORT_RUN neighbours; each sort_merge joins pairs of runs of `run` elements,
-//   so ceil(log2(n / SORT_RUN)) passes follow, between two buffers in turn.
+//   sort_runs sorts runs of SORT_RUN neighbours; each sort_merge joins pairs of runs of `run`
+//   elements, so ceil(log2(n / SORT_RUN)) passes follow, between two buffers in turn.
 // Launch:
 //   sort_runs   one item a run: global >= rows * ceil(n / SORT_RUN), padded to LOCAL
-//   sort_merge  one item makes `each` neighbouring elements of a joined pair, whose part of either run
-//               it finds by bisection (merge path: Odeh, Green, Mwassi, Shmueli, Birk 2012): `each`
-//               divides 2 * run; global >= rows * ceil(n / each), padded to LOCAL
+//   sort_merge  one item makes `each` neighbouring elements of a joined pair, whose part of either
+//               run it finds by bisection (merge path: Odeh, Green, Mwassi, Shmueli, Birk 2012):
+//               `each` divides 2 * run; global >= rows * ceil(n / each), padded to LOCAL
 // Entries:
 //   sort_runs
 //   sort_merge
 // Macros:
 //   X           dtype of x; any of dtype.h
-//   DESCENDING  0 ascending, 1 descending
+//   DESCENDING  the order; 0 ascending, 1 descending
 //   SORT_RUN    elements sorted by one item; 2 to 64
 //   LOCAL       work-items of a work-group; 1 to the device's limit
 //   INDEX       type of sizes and offsets; int, long

@@ -4,8 +4,9 @@
 //                              the stride, in elements, of each dimension of the group named p
 //   SIZES(RANK, p)             the same, sizes only
 //   STRIDES(RANK, p)           the same, strides only
-//   OFFSET(RANK, i, a, b, to)  statement: add to `to` the offset of element i (row-major) of the dims
-//                              whose sizes are those of group a and whose strides those of group b
+//   OFFSET(RANK, i, a, b, to)  statement: add to `to` the offset of element i (row-major) of the
+//                              dims whose sizes are those of group a and whose strides those of
+//                              group b
 //
 // RANK is 1, 2, 3, 4 or 8 (a macro or a number); the file that includes this defines INDEX. Unused
 // dimensions, the leading ones, have size 1 and stride 0.

@@ -1,7 +1,7 @@
 // The dtypes of clnet in OpenCL C: how each is stored, computed with, read, written and rounded.
 //
-// Every macro takes the dtype's name (float16, float32, float64, bfloat16, int32, int64, uint8, bool),
-// or a macro which expands to it:
+// Every macro takes the dtype's name (float16, float32, float64, bfloat16, int32, int64, uint8,
+// bool), or a macro which expands to it:
 //
 //   STORAGE(dtype)          type of an element in a buffer
 //   ARITH(dtype)            type to compute with: float for the 16-bit floats
@@ -16,8 +16,8 @@
 //   IS_FLOAT(dtype)         1 or 0, for #if
 //   PLAIN(dtype)            1 if ARITH(dtype) is what a buffer holds, so that vectors may be loaded
 //
-// 16-bit floats need no cl_khr_fp16, because only vload_half and vstore_half touch them. float64 needs
-// cl_khr_fp64; naming it without that extension is a build error.
+// 16-bit floats need no cl_khr_fp16, because only vload_half and vstore_half touch them. float64
+// needs cl_khr_fp64; naming it without that extension is a build error.
 
 #ifndef CLNET_DTYPE_H
 #define CLNET_DTYPE_H
@@ -89,7 +89,8 @@ static inline float float16_rounded(float v) {
   const uint sign = bits & 0x80000000u;
   if (magnitude > 0x7f800000u) return v;  // NaN
   if (magnitude >= 0x477ff000u) return as_float(sign | 0x7f800000u);  // 65520 and above: infinite
-  if (magnitude < 0x38800000u)  // below 2^-14 the spacing is 2^-24, which is that of floats near 0.5
+  // Below 2^-14 the spacing is 2^-24, which is that of floats near 0.5.
+  if (magnitude < 0x38800000u)
     return as_float(sign | as_uint((as_float(magnitude) + 0.5f) - 0.5f));
   return as_float(sign | ((magnitude + 0x0fffu + ((magnitude >> 13) & 1u)) & 0xffffe000u));
 }
@@ -107,7 +108,8 @@ typedef float arith_bfloat16;
 #define is_float_bfloat16 1
 #define plain_bfloat16 0
 
-// Rounds to nearest even; a NaN stays one, made quiet so that cutting its bits cannot give infinity.
+// Rounds to nearest even; a NaN stays one, made quiet so that cutting its bits cannot give
+// infinity.
 static inline ushort bfloat16_bits(float v) {
   const uint bits = as_uint(v);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return (ushort)((bits >> 16) | 0x40u);

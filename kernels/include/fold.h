@@ -4,12 +4,13 @@
 //   FOLD(_TERM)(v)     what the element v, an ARITH(X), contributes, as ARITH(Y)
 //   FOLD(_JOIN)(a, b)  the fold of two parts; evaluates a and b more than once
 //   FOLD(_BETTER)(a, b)  amax and amin: a beats b
-//   ADD_BLOCK(total, lost, v)  statement: join v to total; `lost` collects what rounding takes from a
-//                      float sum (Neumaier 1974); start it at 0
+//   ADD_BLOCK(total, lost, v)  statement: join v to total; `lost` collects what rounding takes
+//                      from a float sum (Neumaier 1974); start it at 0
 //   FOLD_RESULT(total, lost)   the value of such a total
 //
 // Named apart from OpenCL's max, min, any and all, which implementations may define as macros.
-// The file that includes this defines REDUCE (sum, prod, amax, amin, some, every), X and Y (dtypes).
+// The file that includes this defines REDUCE (sum, prod, amax, amin, some, every), X and Y
+// (dtypes).
 
 #ifndef CLNET_FOLD_H
 #define CLNET_FOLD_H
