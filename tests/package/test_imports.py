@@ -25,8 +25,9 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "clnet.device": ("clnet.errors",),
     "clnet.engine": (*GRAPH, "clnet.device"),
     "clnet.functional": (*GRAPH, "clnet.ops"),
-    "clnet.nn": (*GRAPH, "clnet.functional"),
-    "clnet.optim": (*GRAPH, "clnet.functional"),
+    # Parameters are made by the creation functions, which are ops.
+    "clnet.nn": (*GRAPH, "clnet.ops", "clnet.functional"),
+    "clnet.optim": (*GRAPH, "clnet.ops", "clnet.functional"),
     "clnet.combinators": (*GRAPH, "clnet.functional", "clnet.transforms"),
     "clnet.io": GRAPH,
     "clnet.testing": (*GRAPH, "clnet.transforms", "clnet.engine"),

@@ -101,7 +101,10 @@ def broken_rules(text: str, include: Path = KERNELS / "include") -> list[str]:
         absent = rf"#\s*(ifndef {name}\b|if\b[^\n]*!defined\(?\s*{name}\b)[^\n]*\n\s*#\s*error"
         if not re.search(absent, text):
             wrong.append(f"macro {name}: no #ifndef {name} with #error")
-    defined = set(re.findall(r"#\s*define (\w+)", with_includes(text, include)))
+    whole = with_includes(text, include)
+    defined = set(re.findall(r"#\s*define (\w+)", whole))
+    for parameters in re.findall(r"#\s*define \w+\(([^)]*)\)", whole):
+        defined |= set(re.findall(r"\w+", parameters))
     used = set(re.findall(r"\b[A-Z][A-Z0-9_]*\b", re.sub(r"#\s*(error|pragma)[^\n]*", "", code)))
     for name in sorted(used - defined - set(macros)):
         # One letter is a template's parameter or a type's name, unless #ifndef asks for it.
