@@ -32,6 +32,9 @@ class Runtime(Protocol):
     def default_device(self) -> Any:
         """The device on which a value without one is computed."""
 
+    def device(self, spec: Any) -> Any:
+        """The device that a user means by `spec` (None: the default device)."""
+
 
 runtime: Runtime
 
@@ -166,7 +169,8 @@ class Node:
 
     def tensor(self) -> Tensor:
         """Return the tensor that holds this node, or a new one."""
-        return self.holder() or Tensor(self)
+        holder = self.holder()
+        return Tensor(self) if holder is None else holder
 
 
 def buffer_node(
@@ -216,7 +220,7 @@ def _promoted(op: Op, operands: list[Any]) -> list[Node]:
         if not isinstance(x, Node):
             x = scalar_node(x, wanted or scalar_dtype(x))
         elif wanted is not None and x.spec.dtype is not wanted:
-            x = _record(OPS["cast"], (x,), {"dtype": wanted})
+            x = record(OPS["cast"], (x,), {"dtype": wanted})
         result.append(x)
     return result
 
@@ -256,16 +260,17 @@ def bind(op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> Tensor:
             nodes = [
                 n
                 if n.value is not None or n.spec.shape == shape
-                else _record(OPS["expand"], (n,), {"shape": shape})
+                else record(OPS["expand"], (n,), {"shape": shape})
                 for n in nodes
             ]
-    return Tensor(_record(op, tuple(nodes), attrs))
+    return Tensor(record(op, tuple(nodes), attrs))
 
 
 Op.bind = staticmethod(bind)  # type: ignore[assignment]
 
 
-def _record(op: Op, inputs: tuple[Node, ...], attrs: dict[str, Any]) -> Node:
+def record(op: Op, inputs: tuple[Node, ...], attrs: dict[str, Any]) -> Node:
+    """Add a node: `op` on operands that are already of the right dtypes and shapes."""
     spec = op.spec(*(n.spec for n in inputs), **attrs)
     device = None
     depth = 0
@@ -290,8 +295,6 @@ def _record(op: Op, inputs: tuple[Node, ...], attrs: dict[str, Any]) -> Node:
         if viewed is not None:
             node.buffer, node.strides = base.buffer, viewed[0]
             node.offset = base.offset + viewed[1]
-            if not node.needs_grad:
-                node.inputs = ()
     if node.buffer is None:
         node.depth = depth + 1
         if node.depth > MAX_PENDING_DEPTH:
@@ -336,14 +339,14 @@ class Tensor:
     # NumPy must leave `array + tensor` to us, and we say what to do.
     __array_ufunc__ = None
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, view: bool = True) -> None:
         self._hooks: list[Callable[[Tensor], Tensor | None]] | None = None
         self._parent: Tensor | None = None
         self._root = self
         self._seen = self._version = 0
         self.grad: Tensor | None = None
         self._hold(node)
-        if node.op is not None and node.op.put is not None and node.inputs:
+        if view and node.op is not None and node.op.put is not None and node.inputs:
             self._view_of(node.inputs[0])
 
     def _view_of(self, base: Node) -> None:
@@ -363,7 +366,7 @@ class Tensor:
             old = self._node
             assert old.op is not None
             self._seen = self._root._version
-            self._hold(_record(old.op, (self._parent.node,), old.attrs))
+            self._hold(record(old.op, (self._parent.node,), old.attrs))
         return self._node
 
     # --- what it is -----------------------------------------------------------------------------
@@ -465,7 +468,7 @@ class Tensor:
             assert put is not None and node.op is not None
             self._parent.assign(put(self._parent, value, **node.attrs))
             return self
-        new = _record(OPS["alias"], (new,), {})
+        new = record(OPS["alias"], (new,), {})
         if node.leaf:
             new.needs_grad, new.leaf, new.hooks = True, True, self._hooks
         self._hold(new)
@@ -485,8 +488,7 @@ class Tensor:
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if not self.is_leaf:
             raise ClnetError("deepcopy: only leaf tensors can be copied; use x.detach().clone()")
-        copy = type(self)(_record(OPS["alias"], (self.node,), {}))
-        copy._parent, copy._root = None, copy
+        copy = type(self)(record(OPS["alias"], (self.node,), {}), view=False)
         copy._node.needs_grad = copy._node.leaf = self.requires_grad
         copy.grad = self.grad
         memo[id(self)] = copy

@@ -117,12 +117,6 @@ class Scratch(NamedTuple):
     nbytes: int
 
 
-class Local(NamedTuple):
-    """Kernel argument: `nbytes` of local memory."""
-
-    nbytes: int
-
-
 class Scalar(NamedTuple):
     """Kernel argument: a number known from shapes and attributes, as OpenCL type `ctype`."""
 
@@ -137,7 +131,7 @@ class Value(NamedTuple):
     ctype: str
 
 
-Argument = In | Out | Scratch | Local | Scalar | Value
+Argument = In | Out | Scratch | Scalar | Value
 
 
 @dataclass(frozen=True)

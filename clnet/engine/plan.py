@@ -15,7 +15,6 @@ from clnet.records import (
     In,
     Launch,
     Layout,
-    Local,
     Out,
     Scalar,
     Scratch,
@@ -301,8 +300,6 @@ class Plan:
                     arguments.static(_NUMPY[arg.ctype](arg.value))
                 elif isinstance(arg, Value):
                     arguments.scalar(inputs[arg.index], _NUMPY[arg.ctype])
-                elif isinstance(arg, Local):
-                    arguments.static(arg)
                 elif isinstance(arg, Scratch):
                     if arg.name not in scratch:
                         scratch[arg.name] = self.slots

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,29 @@ from clnet.core import Node, observing
 from clnet.device import Device, KernelSource, device
 from clnet.engine.graph import Graph
 from clnet.engine.plan import Plan
-from clnet.records import Local
 
 # Plans kept; the least recently used goes first. A plan of a training step holds about 100 KB.
 MAX_PLANS = 1024
+
+
+@dataclass(frozen=True)
+class DeviceTarget:
+    """What op records may know about a device when they write launches."""
+
+    type: str
+    local_memory: int
+    max_work_group: int
+    compute_units: int
+    tuning: Mapping[str, Mapping[str, Any]]
+
+
+def target(on: Device) -> DeviceTarget:
+    """Return what op records may know about `on`."""
+    caps = on.caps
+    tuning: Mapping[str, Mapping[str, Any]] = {}
+    return DeviceTarget(
+        on.type, caps.local_memory, caps.max_work_group, caps.compute_units, tuning
+    )
 
 
 class Program:
@@ -28,13 +48,10 @@ class Program:
         self.plan = plan
         self.device = on
         sources = [KernelSource(t.launch.file, t.launch.entry, t.launch.defines) for t in plan.tasks]
-        self.kernels = [kernel.copy() for kernel in on.kernels(sources)]
+        self.kernels = on.kernels(sources)
         for task, kernel in zip(plan.tasks, self.kernels, strict=True):
             for position, value in task.static:
-                if isinstance(value, Local):
-                    kernel.set_local(position, value.nbytes)
-                else:
-                    kernel.raw.set_arg(position, value)
+                kernel.raw.set_arg(position, value)
 
     def run(self, nodes: Sequence[Node]) -> None:
         """Enqueue the launches on the values of `nodes`, and give the results to them."""
@@ -80,13 +97,17 @@ class Engine:
         """The device on which a value without one is computed."""
         return device()
 
+    def device(self, spec: Any) -> Device:
+        """The device that a user means by `spec` (None: the default device)."""
+        return device(spec)
+
     def program(self, graph: Graph, on: Device) -> Program:
         """Return the program for a graph, from the cache or made now."""
         key = (on, graph.key)
         program = self._programs.get(key)
         if program is None:
             self.misses += 1
-            program = self._programs[key] = Program(Plan(graph, on.target), on)
+            program = self._programs[key] = Program(Plan(graph, target(on)), on)
             if len(self._programs) > MAX_PLANS:
                 self._programs.popitem(last=False)
         else:

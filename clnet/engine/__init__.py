@@ -1,0 +1,1 @@
+"""Evaluation: from graph to kernel launches; knows no op by name."""

@@ -1,0 +1,117 @@
+"""What the engine sees and does: the graph, its plan and the kernel sources, in words and drawn."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+from clnet.core import Tensor
+from clnet.device import Device
+from clnet.engine.graph import OUTPUT, Graph
+from clnet.engine.plan import Plan, Task
+from clnet.engine.run import engine, target
+from clnet.errors import ClnetError
+
+
+def _pending(tensors: Sequence[Tensor]) -> tuple[Graph, Device]:
+    nodes = [t.node for t in tensors]
+    on = next((n.device for n in nodes if n.device is not None), None) or engine.default_device()
+    return Graph(nodes), on
+
+
+def _operand(graph: Graph, position: int) -> str:
+    node = graph.nodes[position]
+    return repr(node.value) if node.value is not None else f"%{position}"
+
+
+def _describe(graph: Graph, position: int) -> str:
+    node = graph.nodes[position]
+    if node.value is not None:
+        return f"scalar {node.value!r}"
+    if not graph.inputs[position]:
+        return f"in memory, strides {list(node.strides or ())}"
+    assert node.op is not None
+    attrs = [f"{key}={value}" for key, value in node.attrs.items()]
+    return f"{node.op.name}({', '.join([_operand(graph, i) for i in graph.inputs[position]] + attrs)})"
+
+
+def _task_line(number: int, task: Task) -> str:
+    slots = " ".join(f"s{slot}" for _, slot in task.buffers)
+    new = ", ".join(f"s{slot} = {size:,} bytes" for slot, size in task.new)
+    freed = ", ".join(f"s{slot}" for slot in task.last)
+    parts = [
+        f"{number:4d}  {task.launch.file}:{task.launch.entry}  [{task.label}]",
+        f"global {task.launch.global_size} local {task.launch.local_size}",
+        f"buffers {slots}",
+    ]
+    parts += [f"allocates {new}"] if new else []
+    parts += [f"frees {freed}"] if freed else []
+    return "; ".join(parts)
+
+
+def explain(*tensors: Tensor, source: bool = True) -> str:
+    """Return a text with the pending graph of tensors, its plan, and the kernels' source.
+
+    The graph: a line per node. The plan: a line per launch with the ops in it, its sizes, and the
+    buffers it allocates and frees; then the bytes that the plan's own buffers occupy at most.
+    Computes nothing. `source=False` leaves the kernels out.
+
+    >>> import clnet as cn
+    >>> x = cn.tensor([1.0, 2.0])
+    >>> print(cn.explain(cn.tanh(x * 2) + x, source=False))  # doctest: +ELLIPSIS
+    graph: 5 nodes
+    ...
+    plan: 1 launch ...
+    """
+    graph, on = _pending(tensors)
+    plan = Plan(graph, target(on))
+    lines = [f"graph: {len(graph.nodes)} nodes"]
+    for position, node in enumerate(graph.nodes):
+        mark = "  -> kept" if graph.flags[position] == OUTPUT else ""
+        lines.append(f"{'%' + str(position):>6} {node.spec!s:24} {_describe(graph, position)}{mark}")
+    count = len(plan.tasks)
+    lines.append(f"plan: {count} launch{'' if count == 1 else 'es'} on {on}")
+    lines += [_task_line(i, task) for i, task in enumerate(plan.tasks)]
+    lines.append(f"memory: {plan.peak:,} bytes at most, besides what exists already")
+    if source:
+        for name, text in dict.fromkeys(
+            (task.launch.entry, "\n".join(f"#define {k} {v}" for k, v in task.launch.defines))
+            for task in plan.tasks
+        ):
+            lines += [f"--- {name}", text]
+    return "\n".join(lines)
+
+
+def draw(*tensors: Tensor) -> str:
+    """Return the pending graph of tensors as Graphviz source; `draw_svg` renders it.
+
+    >>> import clnet as cn
+    >>> print(cn.draw(cn.tensor([1.0]) * 2).splitlines()[0])
+    digraph clnet {
+    """
+    graph, _ = _pending(tensors)
+    lines = ["digraph clnet {", "  rankdir=TB; node [shape=box, fontname=monospace];"]
+    for position, node in enumerate(graph.nodes):
+        title = node.op.name if node.op is not None and graph.inputs[position] else "value"
+        title = repr(node.value) if node.value is not None else title
+        style = ", style=filled, fillcolor=lightblue" if not graph.inputs[position] else ""
+        style = ", style=bold" if graph.flags[position] == OUTPUT else style
+        lines.append(f'  n{position} [label="{title}\\n{node.spec}"{style}];')
+        lines += [f"  n{i} -> n{position};" for i in graph.inputs[position]]
+    return "\n".join([*lines, "}"])
+
+
+def draw_svg(*tensors: Tensor) -> str:
+    """Return the pending graph of tensors as SVG, rendered by Graphviz' `dot`.
+
+    Errors: ClnetError where `dot` is not installed.
+    """
+    dot = shutil.which("dot")
+    if dot is None:
+        raise ClnetError("draw_svg: Graphviz' `dot` was not found; install graphviz, or use cn.draw")
+    source = draw(*tensors)
+    return subprocess.run(
+        [dot, "-Tsvg"], input=source, capture_output=True, text=True, check=True
+    ).stdout
+

@@ -1,0 +1,1 @@
+"""Transforms of functions and graphs: reverse-mode differentiation, anomaly mode."""
