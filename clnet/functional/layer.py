@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from clnet.core import Tensor
 from clnet.errors import DTypeError, ShapeError
 from clnet.functional.activation import wide
+from clnet.functional.loss import class_numbers
 from clnet.ops import elementwise as op
-from clnet.ops.create import arange
 from clnet.ops.elementwise import where
 from clnet.ops.index import take
 from clnet.ops.random import rand
@@ -81,7 +81,7 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
         n = int(input.max()) + 1
     if n < 1:
         raise ValueError(f"one_hot: got num_classes={n}; needs a number >= 1")
-    return (input.unsqueeze(-1) == arange(n, device=input.device)).long()
+    return (input.unsqueeze(-1) == class_numbers(n, input.device)).long()
 
 
 # --- dropout -------------------------------------------------------------------------------------

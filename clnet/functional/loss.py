@@ -6,7 +6,9 @@ stay elementwise next to a softmax that touches every class anyway, and no scatt
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import Any
 
 from clnet.core import Tensor
 from clnet.errors import DTypeError, ShapeError
@@ -35,6 +37,12 @@ def _same_shape(name: str, input: Tensor, target: Tensor) -> None:
 
 
 # --- classes -------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=64)
+def class_numbers(n: int, device: Any) -> Tensor:
+    """Return 0 to n - 1 on a device; kept, so that a step of training uploads nothing."""
+    return arange(n, device=device)
 
 
 def _class_dim(name: str, input: Tensor, target: Tensor) -> int:
@@ -69,7 +77,7 @@ def _per_class(name: str, values: Tensor, input: Tensor, dim: int) -> Tensor:
 def _chosen(input: Tensor, target: Tensor, dim: int) -> Tensor:
     """Return where the input belongs to the class that the target names: bool, input's shape."""
     n = input.shape[dim]
-    classes = arange(n, device=target.device).reshape(n, *[1] * (input.ndim - dim - 1))
+    classes = class_numbers(n, target.device).reshape(n, *[1] * (input.ndim - dim - 1))
     return classes == target.unsqueeze(dim)
 
 

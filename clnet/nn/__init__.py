@@ -1,0 +1,124 @@
+"""Modules: layers, models, losses, with PyTorch's names, arguments and semantics.
+
+`clip_grad_norm_` and `clip_grad_value_` are here, not in a `utils` below.
+"""
+
+from clnet.nn import init
+from clnet.nn.activation import (
+    CELU,
+    ELU,
+    GELU,
+    GLU,
+    SELU,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LeakyReLU,
+    LogSigmoid,
+    LogSoftmax,
+    Mish,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softmin,
+    Softplus,
+    Softsign,
+    Tanh,
+)
+from clnet.nn.clip import (
+    clip_grad_norm_,
+    clip_grad_value_,
+)
+from clnet.nn.container import (
+    ModuleDict,
+    ModuleList,
+    Sequential,
+)
+from clnet.nn.layer import (
+    Bilinear,
+    Dropout,
+    Dropout1d,
+    Embedding,
+    Flatten,
+    Identity,
+    LayerNorm,
+    Linear,
+    RMSNorm,
+    Unflatten,
+)
+from clnet.nn.loss import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+    SmoothL1Loss,
+)
+from clnet.nn.module import (
+    Module,
+)
+from clnet.nn.parameter import (
+    Parameter,
+)
+from clnet.nn.recurrent import (
+    RNN,
+    RNNCell,
+)
+
+__all__ = [
+    "CELU",
+    "ELU",
+    "GELU",
+    "GLU",
+    "RNN",
+    "SELU",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "Bilinear",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Dropout1d",
+    "Embedding",
+    "Flatten",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "HuberLoss",
+    "Identity",
+    "KLDivLoss",
+    "L1Loss",
+    "LayerNorm",
+    "LeakyReLU",
+    "Linear",
+    "LogSigmoid",
+    "LogSoftmax",
+    "MSELoss",
+    "Mish",
+    "Module",
+    "ModuleDict",
+    "ModuleList",
+    "NLLLoss",
+    "Parameter",
+    "RMSNorm",
+    "RNNCell",
+    "ReLU",
+    "ReLU6",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "SmoothL1Loss",
+    "Softmax",
+    "Softmin",
+    "Softplus",
+    "Softsign",
+    "Tanh",
+    "Unflatten",
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "init",
+]
