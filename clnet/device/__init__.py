@@ -14,9 +14,10 @@ from clnet.device.discovery import (
     memory_stats,
     set_default_device,
 )
-from clnet.device.memory import Buffer, format_bytes
+from clnet.device.memory import Buffer
 from clnet.device.programs import Kernel
 from clnet.device.runtime import Device
+from clnet.device.sizes import format_bytes
 from clnet.device.sources import KernelSource
 
 __all__ = [

@@ -7,8 +7,6 @@ allocates on first touch), so the pool also keeps to a limit of its own.
 
 from __future__ import annotations
 
-import os
-import re
 import threading
 from collections import deque
 from typing import Any, cast
@@ -16,7 +14,8 @@ from typing import Any, cast
 import numpy as np
 
 from clnet.device.opencl import cl, device_error, is_exhaustion
-from clnet.errors import DeviceError, OutOfMemoryError
+from clnet.device.sizes import format_bytes, memory_limit
+from clnet.errors import OutOfMemoryError
 
 # What `allocate` returns: a pyopencl pooled buffer, back in the pool when it is garbage collected.
 Buffer = Any
@@ -28,48 +27,6 @@ ALIGNMENT = 64  # bytes: what a float16* (16 floats) dereference in a kernel may
 # them; beyond it copying twice costs more than the wait.
 _STAGED_BYTES = 4 << 20
 _KEPT_ARRAYS = 32
-
-_UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
-
-
-def parse_bytes(text: str) -> int:
-    """The number of bytes that a setting such as '512MB', '2 GiB' or '1000000' means (K = 1024).
-
-    Raises ValueError where it means none.
-
-    >>> parse_bytes("512MB"), parse_bytes("1.5 GiB"), parse_bytes("4096")
-    (536870912, 1610612736, 4096)
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", text.lower())
-    if match is None:
-        raise ValueError(text)
-    return int(float(match[1]) * (1 << _UNITS[match[2]]))
-
-
-def format_bytes(size: float) -> str:
-    """A number of bytes for people.
-
-    >>> format_bytes(512), format_bytes(3 << 20), format_bytes(5 * 2**30 // 2)
-    ('512 B', '3.0 MiB', '2.5 GiB')
-    """
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
-
-
-def memory_limit(device_bytes: int) -> int:
-    """Bytes that the pool of a device may hold: CLNET_MEMORY_LIMIT, or all that the device has."""
-    text = os.environ.get("CLNET_MEMORY_LIMIT")
-    if not text:
-        return device_bytes
-    try:
-        return min(parse_bytes(text), device_bytes)
-    except ValueError:
-        raise DeviceError(
-            f"CLNET_MEMORY_LIMIT: cannot read {text!r}; needs a size such as 512MB or 2GB"
-        ) from None
 
 
 class _Region:
@@ -95,7 +52,7 @@ class _Region:
         del self._buffer
 
 
-class _Wrapped(_BufferBase):  # type: ignore[misc]
+class _Wrapped(_BufferBase):
     """A buffer on an array's memory, which must outlive the kernels that are in flight."""
 
     def __init__(self, memory: Memory, context: Any, usage: int, array: np.ndarray) -> None:
@@ -106,6 +63,20 @@ class _Wrapped(_BufferBase):  # type: ignore[misc]
     def __del__(self) -> None:
         if hasattr(self, "_array"):  # else the constructor failed
             self._memory.retire(self._array)
+
+
+class _Unpooled(_BufferBase):
+    """A buffer so large that the pool would round its size up to more than the device allows."""
+
+    def __init__(self, memory: Memory, context: Any, nbytes: int) -> None:
+        super().__init__(context, cl.mem_flags.READ_WRITE, nbytes)
+        self._memory = memory
+        self._bytes = nbytes
+        memory.unpooled.append(nbytes)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_bytes"):  # else the constructor failed
+            self._memory.unpooled.remove(self._bytes)
 
 
 class Memory:
@@ -127,6 +98,8 @@ class Memory:
         # Reentrant: garbage collection inside may retire an array.
         self._lock = threading.RLock()
         self._peak = 0
+        self.unpooled: list[int] = []  # bytes of the buffers too large for the pool's rounding
+        self._largest_pooled = max_allocation - max_allocation // 8
         self.limit = memory_limit(memory)
 
     def allocate(self, nbytes: int) -> Buffer:
@@ -138,20 +111,27 @@ class Memory:
         assert nbytes > 0, (
             "buffers of no bytes do not exist in OpenCL; the caller handles empty tensors"
         )
-        pool = self._pool
         if nbytes > self._max_allocation:
-            raise self._out_of_memory(nbytes)
+            raise self._out_of_memory(nbytes, self.cached)
         try:
-            buffer = pool.allocate(nbytes)
+            buffer = self._request(nbytes)
         except cl.Error as error:
             if not is_exhaustion(error):
                 raise device_error("allocate", self._name, error) from error
             buffer = None
-        if buffer is None or pool.managed_bytes > self.limit:
+        if buffer is None or self._pool.managed_bytes + sum(self.unpooled) > self.limit:
             buffer = None  # frees the block just made, so that free_held returns it as well
             buffer = self._allocate_again(nbytes)
-        self._peak = max(self._peak, pool.active_bytes)
+        self._peak = max(self._peak, self.in_use)
         return buffer
+
+    def _request(self, nbytes: int) -> Buffer:
+        pool = self._pool
+        if nbytes > self._largest_pooled and (
+            pool.alloc_size(pool.bin_number(nbytes)) > self._max_allocation
+        ):
+            return _Unpooled(self, self._queue.context, nbytes)
+        return pool.allocate(nbytes)
 
     def _allocate_again(self, nbytes: int) -> Buffer:
         cached = self.cached
@@ -159,28 +139,32 @@ class Memory:
             # Kernels still in flight hold on to released blocks: drivers free them only afterwards.
             self._queue.finish()
             self._pool.free_held()
-            if self._pool.active_bytes + nbytes <= self.limit:
-                return self._pool.allocate(nbytes)
+            if self.in_use + nbytes <= self.limit:
+                return self._request(nbytes)
         except cl.Error as error:
             if not is_exhaustion(error):
                 raise device_error("allocate", self._name, error) from error
         raise self._out_of_memory(nbytes, cached)
 
-    def _out_of_memory(self, requested: int, cached: int | None = None) -> OutOfMemoryError:
-        cached = self.cached if cached is None else cached
+    def _out_of_memory(self, requested: int, cached: int) -> OutOfMemoryError:
         if requested > self._max_allocation:
             law = f"one allocation may have at most {format_bytes(self._max_allocation)}"
         else:
             law = f"the device has {format_bytes(self.limit)}"
         return OutOfMemoryError(
             f"allocate: no room for {format_bytes(requested)} on {self._name}, with "
-            f"{format_bytes(self._pool.active_bytes)} in use and {format_bytes(cached)} cached; "
+            f"{format_bytes(self.in_use)} in use and {format_bytes(cached)} cached; "
             f"{law}: free tensors, or use smaller batches or a smaller model",
             requested=requested,
-            in_use=self._pool.active_bytes,
+            in_use=self.in_use,
             cached=cached,
             limit=self.limit,
         )
+
+    @property
+    def in_use(self) -> int:
+        """Bytes that the live buffers asked for."""
+        return self._pool.active_bytes + sum(self.unpooled)
 
     @property
     def cached(self) -> int:
@@ -190,12 +174,12 @@ class Memory:
     def stats(self) -> dict[str, int]:
         """Bytes in_use, cached, peak, limit, largest_allocation; and live allocations."""
         return {
-            "in_use": self._pool.active_bytes,
+            "in_use": self.in_use,
             "cached": self.cached,
             "peak": self._peak,
             "limit": self.limit,
             "largest_allocation": min(self._max_allocation, self.limit),
-            "allocations": self._pool.active_blocks,
+            "allocations": self._pool.active_blocks + len(self.unpooled),
         }
 
     def empty_cache(self) -> None:
