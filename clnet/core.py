@@ -218,11 +218,26 @@ def _promoted(op: Op, operands: list[Any]) -> list[Node]:
     for i, x in enumerate(operands):
         wanted = dtype if i >= skip else None
         if not isinstance(x, Node):
-            x = scalar_node(x, wanted or scalar_dtype(x))
+            x = _number(op, x, wanted or scalar_dtype(x))
         elif wanted is not None and x.spec.dtype is not wanted:
             x = record(OPS["cast"], (x,), {"dtype": wanted})
         result.append(x)
     return result
+
+
+def _number(op: Op, x: bool | int | float, dtype: DType) -> Node:
+    """Return a Python number as a scalar node, of the Python type that its dtype stores."""
+    if dtype.kind == "f":
+        try:
+            return scalar_node(float(x), dtype)
+        except OverflowError:
+            pass
+    else:
+        value = int(x)
+        limits = np.iinfo(dtype.storage) if dtype.kind == "i" else None
+        if limits is None or limits.min <= value <= limits.max:
+            return scalar_node(value, dtype)
+    raise DTypeError(f"{op.name}: {x!r} is out of the range of {dtype.name}")
 
 
 def broadcast_shapes(name: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ from clnet.records import (
     row_major,
 )
 
+# OpenCL's scalar types as NumPy names them, which is how a kernel's arguments are declared.
 _NUMPY = {
     "char": np.int8,
     "uchar": np.uint8,
@@ -50,12 +51,13 @@ class Place:
 
 @dataclass
 class Task:
-    """A launch with its arguments sorted by when they are known.
+    """A launch with its arguments, sorted by when they are known.
 
-    static   (argument, value): set once.
-    buffers  (argument, slot): set at every run, as are
-    offsets  (argument, slot, delta): offsets into leaves, whose place in their buffer may differ,
-    scalars  (argument, node, NumPy type): Python scalars.
+    values   all arguments in order; those below are placeholders, filled in at every run:
+    buffers  (argument, slot);
+    offsets  (argument, slot, delta): offsets into leaves, whose place in their buffer may differ;
+    scalars  (argument, node): Python scalars.
+    types    the NumPy type of each argument, None for buffers.
     new      (slot, bytes): buffers to allocate before it runs.
     last     slots that nothing reads after it.
     """
@@ -63,12 +65,36 @@ class Task:
     label: str
     launch: Launch
     nodes: tuple[int, ...]
-    static: list[tuple[int, Any]] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+    types: list[Any] = field(default_factory=list)
     buffers: list[tuple[int, int]] = field(default_factory=list)
     offsets: list[tuple[int, int, int]] = field(default_factory=list)
-    scalars: list[tuple[int, int, Any]] = field(default_factory=list)
+    scalars: list[tuple[int, int]] = field(default_factory=list)
     new: list[tuple[int, int]] = field(default_factory=list)
     last: list[int] = field(default_factory=list)
+
+    def static(self, kind: Any, value: int | float) -> None:
+        """Append an argument that every run has in common."""
+        self.types.append(kind)
+        self.values.append(value)
+
+    def scalar(self, kind: Any, node: int) -> None:
+        """Append the value of a scalar node."""
+        self.scalars.append((len(self.values), node))
+        self.static(kind, 0)
+
+    def buffer(self, slot: int, offset: int) -> None:
+        """Append a buffer of the plan's own and an offset in it."""
+        self.buffers.append((len(self.values), slot))
+        self.static(None, 0)
+        self.static(np.int64, offset)
+
+    def leaf(self, slot: int, delta: int) -> None:
+        """Append the buffer of a leaf and the offset in it, `delta` elements from its start."""
+        self.buffers.append((len(self.values), slot))
+        self.static(None, 0)
+        self.offsets.append((len(self.values), slot, delta))
+        self.static(np.int64, 0)
 
 
 class Plan:
@@ -240,30 +266,29 @@ class Plan:
         if not spec.size:
             return Place(slot, row_major(spec.shape))
         index = _NUMPY[source.index]
-        arguments = _Arguments(task)
-        arguments.static(index(spec.size))
-        arguments.static(index(chunk))
-        arguments.buffer(slot, np.int64(0))
+        task.static(index, spec.size)
+        task.static(index, chunk)
+        task.buffer(slot, 0)
         strides = iter(source.strides)
         for operand, (position, layout) in zip(named, operands, strict=True):
             if layout is None:
                 scalar = self._uniform[position]
                 assert scalar is not None
-                arguments.scalar(scalar, _arithmetic(operand.dtype))
+                task.scalar(_arithmetic(operand.dtype), scalar)
                 continue
-            self._input(arguments, self._places[position])
+            self._input(task, self._places[position])
             for stride in next(strides):
-                arguments.static(index(stride))
+                task.static(index, stride)
         for size in source.sizes:
-            arguments.static(index(size))
+            task.static(index, size)
         self.tasks.append(task)
         return Place(slot, row_major(spec.shape))
 
-    def _input(self, arguments: _Arguments, place: Place) -> None:
+    def _input(self, task: Task, place: Place) -> None:
         if place.slot in self.nbytes:
-            arguments.buffer(place.slot, np.int64(place.offset))
+            task.buffer(place.slot, place.offset)
         else:
-            arguments.leaf(place.slot, place.offset)
+            task.leaf(place.slot, place.offset)
 
     def _kernel_op(self, position: int, node: Node) -> None:
         op, graph = node.op, self._graph
@@ -292,27 +317,26 @@ class Plan:
             task = Task(op.name, launch, (position,))
             if slot < 0:
                 slot = self._slot(node.spec, task)
-            arguments = _Arguments(task)
             for arg in launch.args:
                 if isinstance(arg, Out):
-                    arguments.buffer(slot, np.int64(arg.offset))
+                    task.buffer(slot, arg.offset)
                 elif isinstance(arg, Scalar):
-                    arguments.static(_NUMPY[arg.ctype](arg.value))
+                    task.static(_NUMPY[arg.ctype], arg.value)
                 elif isinstance(arg, Value):
-                    arguments.scalar(inputs[arg.index], _NUMPY[arg.ctype])
+                    task.scalar(_NUMPY[arg.ctype], inputs[arg.index])
                 elif isinstance(arg, Scratch):
                     if arg.name not in scratch:
                         scratch[arg.name] = self.slots
                         self.nbytes[self.slots] = arg.nbytes
                         task.new.append((self.slots, arg.nbytes))
                         self.slots += 1
-                    arguments.buffer(scratch[arg.name], np.int64(0))
+                    task.buffer(scratch[arg.name], 0)
                 else:
                     assert isinstance(arg, In)
                     place = places[arg.index]
                     if place is None:
                         place = self._place(inputs[arg.index])
-                    self._input(arguments, place)
+                    self._input(task, place)
             self.tasks.append(task)
         self._places[position] = Place(slot, row_major(node.spec.shape))
 
@@ -352,30 +376,4 @@ def _arithmetic(dtype: DType) -> Any:
     if dtype.name in ("float16", "bfloat16"):
         return np.float32
     return np.uint8 if dtype.kind == "b" else dtype.storage.type
-
-
-class _Arguments:
-    """Counts kernel arguments while a task's are filed."""
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.count = 0
-
-    def _next(self) -> int:
-        self.count += 1
-        return self.count - 1
-
-    def static(self, value: Any) -> None:
-        self.task.static.append((self._next(), value))
-
-    def scalar(self, node: int, kind: Any) -> None:
-        self.task.scalars.append((self._next(), node, kind))
-
-    def buffer(self, slot: int, offset: np.int64) -> None:
-        self.task.buffers.append((self._next(), slot))
-        self.static(offset)
-
-    def leaf(self, slot: int, delta: int) -> None:
-        self.task.buffers.append((self._next(), slot))
-        self.task.offsets.append((self._next(), slot, delta))
 
