@@ -96,13 +96,13 @@ def _fans(name: str, tensor: Tensor) -> tuple[int, int]:
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
-    """Fill uniformly so that activations and gradients keep their variance (Glorot, Bengio 2010)."""
+    """Fill uniformly so that activations and gradients keep their variance (Glorot, 2010)."""
     bound = gain * math.sqrt(6.0 / sum(_fans("xavier_uniform_", tensor)))
     return uniform_(tensor, -bound, bound)
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
-    """Fill normally so that activations and gradients keep their variance (Glorot, Bengio 2010)."""
+    """Fill normally so that activations and gradients keep their variance (Glorot, 2010)."""
     return normal_(tensor, 0.0, gain * math.sqrt(2.0 / sum(_fans("xavier_normal_", tensor))))
 
 

@@ -136,7 +136,8 @@ class Embedding(Module):
     """A table of vectors, looked up by index.
 
     input: integers of any shape; result: [.., embedding_dim]; weight: [num_embeddings,
-    embedding_dim], standard normal at first. The row `padding_idx` starts at 0 and gets no gradient.
+    embedding_dim], standard normal at first. The row `padding_idx` starts at 0 and gets no
+    gradient.
 
     >>> import clnet as cn
     >>> cn.nn.Embedding(10, 4)(cn.tensor([[1, 2, 3]])).shape

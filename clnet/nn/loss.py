@@ -11,7 +11,7 @@ from clnet.nn.module import Module
 
 
 class CrossEntropyLoss(Module):
-    """Cross entropy of a softmax over the classes against class indices or probabilities: `F.cross_entropy`."""
+    """Cross entropy of a softmax against class indices or probabilities: `F.cross_entropy`."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class BCELoss(Module):
 
 
 class BCEWithLogitsLoss(Module):
-    """Cross entropy of sigmoid(input) against targets in [0, 1], without overflow: `F.binary_cross_entropy_with_logits`."""
+    """Cross entropy of sigmoid(input) against targets: `F.binary_cross_entropy_with_logits`."""
 
     def __init__(
         self,

@@ -108,7 +108,7 @@ class Module:
         return RemovableHandle(self._forward_pre_hooks, hook)
 
     def register_forward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, args, output)` after `forward`; what it returns replaces the output."""
+        """Call `hook(module, args, output)` after `forward`; a result replaces the output."""
         return RemovableHandle(self._forward_hooks, hook)
 
     # --- attributes -----------------------------------------------------------------------------
@@ -382,8 +382,8 @@ class Module:
     def to(self: M, *args: Any, **kwargs: Any) -> M:
         """Move parameters and buffers to a device, or convert their dtype, and return the module.
 
-        `to(device)`, `to(dtype)`, `to(device, dtype)`, `to(tensor)`; a dtype, which must be a float,
-        applies to floating-point tensors only. The parameters stay the same objects, so an
+        `to(device)`, `to(dtype)`, `to(device, dtype)`, `to(tensor)`; a dtype, which must be a
+        float, applies to floating-point tensors only. The parameters stay the same objects, so an
         optimizer that holds them goes on working. Errors: DTypeError, DeviceError.
 
         >>> import clnet as cn

@@ -137,7 +137,7 @@ class ExponentialLR(LRScheduler):
 
 
 class CosineAnnealingLR(LRScheduler):
-    """Half a cosine from the initial rate to `eta_min` in `T_max` epochs (Loshchilov, Hutter 2017)."""
+    """Half a cosine from the initial rate to `eta_min` in `T_max` epochs (Loshchilov, 2017)."""
 
     def __init__(
         self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1

@@ -18,8 +18,9 @@ GRAPH = ("clnet.core", "clnet.records", "clnet.dtypes", "clnet.errors")
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "clnet.errors": (),
     "clnet.dtypes": ("clnet.errors",),
+    "clnet.methods": (),
     "clnet.records": ("clnet.dtypes", "clnet.errors"),
-    "clnet.core": ("clnet.records", "clnet.dtypes", "clnet.errors"),
+    "clnet.core": ("clnet.methods", "clnet.records", "clnet.dtypes", "clnet.errors"),
     "clnet.ops": GRAPH,
     "clnet.transforms": (*GRAPH, "clnet.ops"),
     "clnet.device": ("clnet.errors",),
@@ -29,7 +30,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "clnet.nn": (*GRAPH, "clnet.ops", "clnet.functional"),
     "clnet.optim": (*GRAPH, "clnet.ops", "clnet.functional"),
     "clnet.combinators": (*GRAPH, "clnet.functional", "clnet.transforms"),
-    "clnet.io": GRAPH,
+    # Tensors are read from and uploaded to devices by ops; the generator's state is theirs too.
+    "clnet.io": (*GRAPH, "clnet.ops"),
     "clnet.testing": (*GRAPH, "clnet.transforms", "clnet.engine"),
     "clnet.cli": ("clnet",),
     "clnet.__main__": ("clnet",),
