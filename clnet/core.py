@@ -17,6 +17,7 @@ import numpy as np
 
 from clnet.dtypes import DType, as_dtype, default_of, result_type, scalar_dtype
 from clnet.errors import ClnetError, DeviceError, DTypeError, GradientError, ShapeError
+from clnet.methods import Methods
 from clnet.records import OPS, Layout, Op, Spec, row_major
 
 # A pending chain longer than this is evaluated by itself, so that `total += loss` stays bounded.
@@ -329,7 +330,7 @@ def evaluate(*tensors: Tensor) -> None:
     runtime.evaluate([t.node for t in tensors])
 
 
-class Tensor:
+class Tensor(Methods):
     """An n-dimensional array on an OpenCL device, and a node of the graph that computes it.
 
     Made by `cn.tensor`, `cn.zeros`, ... and by ops. Its value is computed when somebody looks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from clnet.core import METHODS, Tensor, method
@@ -78,7 +79,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
     return e.pow(input, exponent)
 
 
-_POWERS = {
+_POWERS: dict[float, Callable[[Any], Tensor]] = {
     3: lambda x: x * e.square(x),
     0.5: e.sqrt,
     -0.5: e.rsqrt,
@@ -174,7 +175,7 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
 def nan_to_num(
     input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
 ) -> Tensor:
-    """Replace NaN by `nan`, infinities by posinf and neginf (default: the largest finite numbers)."""
+    """Replace NaN by `nan`, infinities by posinf and neginf (default: the largest numbers)."""
     if not input.dtype.is_floating_point:
         return input
     largest = _LARGEST.get(input.dtype, _LARGEST[float32])

@@ -16,7 +16,7 @@ from clnet.ops.elementwise import cast
 from clnet.records import Arg, Op, Sample, Spec, register
 
 # --- detach, clone -------------------------------------------------------------------------------
-# A view like alias, so that writing to the detached tensor writes to its base, but without gradient.
+# A view as alias is, so that writing to the detached tensor writes to its base; no gradient.
 detach = method("detach")(
     register(
         Op(
@@ -93,8 +93,9 @@ def to(
 
     `x.to(cn.float16)`, `x.to("gpu")`, `x.to(device, dtype)`, `x.to(other)`. The tensor itself is
     returned if nothing changes, unless copy is set. Between devices data goes through the host and
-    non_blocking has no effect. Gradients flow back to the first device and dtype. Errors: DTypeError,
-    DeviceError.
+    non_blocking has no effect. Gradients flow back to the first device and dtype.
+
+    Errors: DTypeError, DeviceError.
 
     >>> import clnet as cn
     >>> cn.tensor([1.5, 2.5]).to(cn.int32)
@@ -194,8 +195,8 @@ def host_values(input: Tensor) -> np.ndarray:
 def numpy(input: Tensor, *, force: bool = False) -> np.ndarray:
     """Return the value as a read-only NumPy array; waits for the device.
 
-    Where host and device share memory nothing is copied; later in-place changes of the tensor do not
-    show in the array. With force, a tensor that requires grad is detached and bfloat16 becomes
+    Where host and device share memory nothing is copied; later in-place changes of the tensor do
+    not show in the array. With force, a tensor that requires grad is detached and bfloat16 becomes
     float32. Errors: GradientError, DTypeError where force would be needed.
 
     >>> import clnet as cn

@@ -143,8 +143,8 @@ def from_dlpack(source: Any) -> Tensor:
 def filled(name: str, shape: tuple[int, ...], value: Any, dtype: DType, device: Any) -> Tensor:
     """Return a tensor that is one number everywhere; no memory is filled until something needs it.
 
-    With device None the tensor is computed wherever it is used. Errors: DTypeError for a number that
-    the dtype cannot hold.
+    With device None the tensor is computed wherever it is used. Errors: DTypeError for a number
+    that the dtype cannot hold.
     """
     if dtype.kind == "i":
         limits = np.iinfo(dtype.storage)
@@ -239,7 +239,7 @@ def empty_like(input: Tensor, **options: Any) -> Tensor:
 
 @method("new_full")
 def new_full(input: Tensor, size: Any, fill_value: Any, **options: Any) -> Tensor:
-    """Return a tensor of a size, of this one's dtype and device, that is `fill_value` everywhere."""
+    """Return a tensor of a size that is one number everywhere, of this one's dtype and device."""
     dtype, device = options.pop("dtype", None), options.pop("device", None)
     found = input.dtype if dtype is None else as_dtype(dtype)
     on = input.node.device if device is None else core.runtime.device(device)
@@ -283,8 +283,8 @@ def arange(
 ) -> Tensor:
     """Return start, start + step, ... up to but not including end; `arange(end)` begins at 0.
 
-    dtype defaults to int64 if all three are integers, else float32. Errors: ShapeError where the step
-    is 0 or leads away from the end.
+    dtype defaults to int64 if all three are integers, else float32. Errors: ShapeError where the
+    step is 0 or leads away from the end.
 
     >>> import clnet as cn
     >>> cn.arange(5), cn.arange(1, 2, 0.5)

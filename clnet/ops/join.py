@@ -127,10 +127,10 @@ def meshgrid(*tensors: Tensor, indexing: str = "ij") -> tuple[Tensor, ...]:
 def pad(
     input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> Tensor:
-    """Add elements around a tensor: pad = (before, after) of the last dimension, then of the one before.
+    """Add elements around a tensor: (before, after) of the last dimension, then of the one before.
 
-    mode "constant" adds `value` (0); "reflect" mirrors without the edge, "replicate" repeats the edge,
-    "circular" continues at the other end. Negative numbers cut. Errors: ShapeError.
+    mode "constant" adds `value` (0); "reflect" mirrors without the edge, "replicate" repeats the
+    edge, "circular" continues at the other end. Negative numbers cut. Errors: ShapeError.
 
     >>> import clnet as cn
     >>> cn.functional.pad(cn.tensor([1, 2, 3]), (1, 2), value=9)
@@ -174,8 +174,8 @@ def _padded(x: Tensor, dim: int, before: int, after: int, mode: str, value: floa
         )
     if mode == "replicate":
         sizes = [-1] * x.ndim
-        left = expand(narrow(x, dim, 0, 1), *(sizes[:dim] + [before] + sizes[dim + 1 :]))
-        right = expand(narrow(x, dim, n - 1, 1), *(sizes[:dim] + [after] + sizes[dim + 1 :]))
+        left = expand(narrow(x, dim, 0, 1), *sizes[:dim], before, *sizes[dim + 1 :])
+        right = expand(narrow(x, dim, n - 1, 1), *sizes[:dim], after, *sizes[dim + 1 :])
     elif mode == "circular":
         left, right = narrow(x, dim, n - before, before), narrow(x, dim, 0, after)
     else:

@@ -31,7 +31,7 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
 
 @method("view")
 def view(input: Tensor, *shape: Any) -> Tensor:
-    """Give the elements another shape: `reshape`, which in clnet is always a view to write through."""
+    """Give the elements another shape: `reshape`, which in clnet always writes through."""
     sizes = as_sizes("view", shape, -1)
     return views.reshape(input, shape=inferred("view", sizes, input.node.spec.size, input))
 

@@ -132,8 +132,8 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     size = max(min(rows + min(offset, 0), columns - max(offset, 0)), 0)
     if size == 0:
         return x.new_zeros((*lead, 0))
-    # Row i, column i of the part that begins where the diagonal does: every (size + 1)-th element of
-    # a size x size square, if that is laid out as rows of size + 1.
+    # Row i, column i of the square that begins where the diagonal does: every (size + 1)-th of its
+    # elements.
     first = [0] * len(lead) + [max(-offset, 0), max(offset, 0)]
     square = views.slice_(x, starts=tuple(first), steps=(1,) * x.ndim, sizes=(*lead, size, size))
     flat = views.reshape(square, shape=(*lead, size * size))
