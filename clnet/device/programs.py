@@ -91,9 +91,7 @@ class Programs:
         saved = entry.read()
         if saved:
             try:
-                program = cl._cl._Program(self._context, [self._device], [saved])
-                program.build(OPTIONS.encode(), [self._device])
-                return program
+                return self._load(saved)
             except cl.Error:
                 entry.discard()  # the driver refuses it
                 saved = None
@@ -110,6 +108,11 @@ class Programs:
             entry.write(b"")
         else:
             entry.write(program.get_info(cl.program_info.BINARIES)[0])
+        return program
+
+    def _load(self, binary: bytes) -> Any:
+        program = cl._cl._Program(self._context, [self._device], [binary])
+        program.build(OPTIONS.encode(), [self._device])
         return program
 
     def _build_error(self, source: KernelSource, error: Exception) -> BuildError:
