@@ -1,33 +1,40 @@
-// Reading rows by index, and its deterministic inverse, the sum of segments.
+// Reading by index, and its deterministic inverse, the sum of segments.
 //
 // Formula:
 //   take         y[o, j, i] = x[o, index[j], i]          an index below 0 counts from the end
 //   take_rows    the same
-//   segment_sum  y[o, j, i] = sum over k with segment[k] == j of x[o, order[k], i], in order of k
+//   take_along   y[o, j, i] = x[o, index[o, j, i], i]
+//   segment_sum  y[o, j, i] = sum over k with index[k] == j of x[o, k, i], in order of k
+//   segment_sum_along  y[o, j, i] = sum over k with index[o, k, i] == j of x[o, k, i], in order of k
 // Layout:
-//   all contiguous. take: x[outer, rows, inner], index[count], y[outer, count, inner].
-//   segment_sum: x[outer, count, inner], y[outer, rows, inner]; segment[count] is sorted ascending and
-//   order[count] says which row of x each of its entries stands for. Segments outside 0 .. rows - 1
-//   are dropped. Elements are copied as words: in take the dtype does not matter, only its size.
-//   An index outside -rows .. rows - 1 reads nothing: the element is `missing`.
-//   Sums of floats are compensated as in reduce.cl, blocks of 64 values added plainly.
+//   all contiguous. take: x[outer, rows, inner], index[count], y[outer, count, inner]; take_along's
+//   index is [outer, count, inner]. Elements are copied as words: the dtype does not matter, only its
+//   size. An index outside -rows .. rows - 1 reads nothing: the element is `missing`.
+//   segment_sum: x[outer, count, inner], y[outer, rows, inner]; order[count] sorts index[count], stably
+//   and ascending. segment_sum_along: index[outer, count, inner], order[outer, inner, count].
+//   Elements whose index is outside 0 .. rows - 1 are dropped. Sums of floats are compensated as in
+//   reduce.cl, blocks of 64 values added plainly.
 // Launch:
-//   take         one item takes `each` neighbouring elements: global >= ceil(total / each), padded to LOCAL
+//   take, take_along  one item takes `each` neighbouring elements: global >= ceil(total / each)
 //   take_rows    a work-group of one item takes `each` rows (o, j): global >= ceil(outer * count / each)
 //   segment_sum  an item takes `each` rows (o, j) and 64 neighbours along i: global
-//                (ceil(outer * rows / each), ceil(inner / 64)), the first padded to LOCAL
+//                (ceil(outer * rows / each), ceil(inner / 64))
+//   segment_sum_along  an item takes a column (o, i): global >= outer * inner
+//   the first dimension padded to LOCAL
 // Entries:
 //   take
 //   take_rows
+//   take_along
 //   segment_sum
+//   segment_sum_along
 // Macros:
-//   WORD   unsigned type as large as an element (take, take_rows); uchar, ushort, uint, ulong
-//   X      dtype of x and y (segment_sum); any of dtype.h
-//   I      dtype of index, segment and order; int32, int64
-//   LOCAL  work-items of a work-group (take, segment_sum); 1 to the device's limit
+//   WORD   unsigned type as large as an element (take_*); uchar, ushort, uint, ulong
+//   X      dtype of x and y (segment_*); any of dtype.h
+//   I      dtype of index; int32, int64
+//   LOCAL  work-items of a work-group (all but take_rows); 1 to the device's limit
 //   INDEX  type of sizes and offsets; int, long
 // Oracle:
-//   take is the plain version; numpy.take, numpy.add.at.
+//   take is the plain version; numpy.take, numpy.take_along_axis, numpy.add.at.
 
 #include "dtype.h"
 #include "fold.h"
@@ -63,6 +70,29 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(tak
 }
 #endif
 
+#ifdef USE_take_along
+#ifndef WORD
+#error "index.cl: WORD is not defined: the unsigned type as large as an element"
+#endif
+#ifndef LOCAL
+#error "index.cl: LOCAL is not defined: work-items of a work-group"
+#endif
+__kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(take_along)(
+    __global const WORD *x, const long x0, __global const STORAGE(I) *index, const long index0,
+    __global WORD *y, const long y0, const INDEX total, const INDEX rows, const INDEX inner,
+    const INDEX count, const INDEX each, const WORD missing) {
+  const INDEX first = (INDEX)get_global_id(0) * each;
+  const INDEX last = min(first + each, total);
+  for (INDEX e = first; e < last; e++) {
+    const INDEX row = e / inner;  // o * count + j
+    long at = index[index0 + e];
+    at += at < 0 ? rows : 0;
+    const bool inside = at >= 0 && at < rows;
+    y[y0 + e] = inside ? x[x0 + (row / count * rows + at) * inner + (e - row * inner)] : missing;
+  }
+}
+#endif
+
 #ifdef USE_take_rows
 #ifndef WORD
 #error "index.cl: WORD is not defined: the unsigned type as large as an element"
@@ -88,7 +118,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(take_ro
 }
 #endif
 
-#ifdef USE_segment_sum
+#if defined(USE_segment_sum) || defined(USE_segment_sum_along)
 #ifndef X
 #error "index.cl: X is not defined: dtype of the summed values"
 #endif
@@ -100,17 +130,21 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(take_ro
 #define ACC ARITH(X)
 #define SEGMENT_WIDTH 64
 #define SEGMENT_BLOCK 64
+#endif
+
+#ifdef USE_segment_sum
 __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(segment_sum)(
     __global const STORAGE(X) *restrict x, const long x0,
-    __global const STORAGE(I) *restrict segment, const long segment0,
-    __global const STORAGE(I) *restrict order, const long order0, __global STORAGE(X) *restrict y,
+    __global const STORAGE(I) *restrict index, const long index0,
+    __global const long *restrict order, const long order0, __global STORAGE(X) *restrict y,
     const long y0, const INDEX outer, const INDEX rows, const INDEX inner, const INDEX count,
     const INDEX each) {
   const INDEX first = (INDEX)get_global_id(0) * each;
   const INDEX last = min(first + each, outer * rows);
   const INDEX left = (INDEX)get_global_id(1) * SEGMENT_WIDTH;
   const int width = (int)min(inner - left, (INDEX)SEGMENT_WIDTH);
-  __global const STORAGE(I) *s = segment + segment0;
+  __global const STORAGE(I) *s = index + index0;
+  __global const long *rank = order + order0;
   INDEX k = -1;
   for (INDEX row = first; row < last; row++) {
     const INDEX o = row / rows;
@@ -119,18 +153,17 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(seg
       INDEX low = 0, high = count;
       while (low < high) {
         const INDEX middle = low + (high - low) / 2;
-        if (s[middle] < j) low = middle + 1;
+        if (s[rank[middle]] < j) low = middle + 1;
         else high = middle;
       }
       k = low;
     }
     ACC sum[SEGMENT_WIDTH], lost[SEGMENT_WIDTH], block[SEGMENT_WIDTH];
     for (int l = 0; l < SEGMENT_WIDTH; l++) sum[l] = lost[l] = 0;
-    while (k < count && s[k] == j) {
+    while (k < count && s[rank[k]] == j) {
       for (int l = 0; l < SEGMENT_WIDTH; l++) block[l] = 0;
-      for (int b = 0; b < SEGMENT_BLOCK && k < count && s[k] == j; b++, k++) {
-        __global const STORAGE(X) *p =
-            x + x0 + (o * count + (INDEX)order[order0 + k]) * inner + left;
+      for (int b = 0; b < SEGMENT_BLOCK && k < count && s[rank[k]] == j; b++, k++) {
+        __global const STORAGE(X) *p = x + x0 + (o * count + (INDEX)rank[k]) * inner + left;
         for (int l = 0; l < width; l++) block[l] += LOAD(X, p, l);
       }
       for (int l = 0; l < width; l++) ADD_BLOCK(sum[l], lost[l], block[l])
@@ -139,6 +172,37 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(seg
     for (int l = 0; l < width; l++) STORE(X, to, l, FOLD_RESULT(sum[l], lost[l]));
   }
 }
+#endif
+
+#ifdef USE_segment_sum_along
+__kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(segment_sum_along)(
+    __global const STORAGE(X) *x, const long x0, __global const STORAGE(I) *index,
+    const long index0, __global const long *order, const long order0, __global STORAGE(X) *y,
+    const long y0, const INDEX outer, const INDEX rows, const INDEX inner, const INDEX count) {
+  const INDEX column = (INDEX)get_global_id(0);
+  if (column >= outer * inner) return;
+  const INDEX o = column / inner;
+  const INDEX i = column - o * inner;
+  __global const STORAGE(X) *p = x + x0 + o * count * inner + i;
+  __global const STORAGE(I) *s = index + index0 + o * count * inner + i;
+  __global const long *rank = order + order0 + column * count;
+  INDEX k = 0;
+  while (k < count && s[rank[k] * inner] < 0) k++;
+  for (INDEX j = 0; j < rows; j++) {
+    ACC sum = 0, lost = 0;
+    while (k < count && s[rank[k] * inner] == j) {
+      ACC block = 0;
+      for (int b = 0; b < SEGMENT_BLOCK && k < count && s[rank[k] * inner] == j; b++, k++)
+        block += LOAD(X, p, rank[k] * inner);
+      ADD_BLOCK(sum, lost, block)
+    }
+    (void)lost;
+    STORE(X, y, y0 + (o * rows + j) * inner + i, FOLD_RESULT(sum, lost));
+  }
+}
+#endif
+
+#if defined(USE_segment_sum) || defined(USE_segment_sum_along)
 #undef Y
 #undef REDUCE
 #undef ACC

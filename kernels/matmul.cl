@@ -3,10 +3,10 @@
 // Formula:
 //   C[z, m, n] = sum over k of A[z, m, k] * B[z, k, n]
 //
-//                 n              B is walked by strides (bz, bk, bn), A by (az, am, ak): transposed,
-//             +-------+          broadcast (stride 0) and sliced operands need no copy.
-//           k |   B   |          C is contiguous: [batches, M, N].
-//        k    +-------+
+//                 n              A is walked by strides am, ak and one a batch dim, B by bk, bn and
+//             +-------+          one a batch dim: transposed, broadcast (stride 0) and sliced operands
+//           k |   B   |          need no copy. C is contiguous: [batches, M, N], where the batches are
+//        k    +-------+          the product of the batch dims (zn0, ...).
 //      +----+ +-------+
 //    m | A  | |   C   |
 //      +----+ +-------+
@@ -31,6 +31,7 @@
 //   matmul_blocked
 // Macros:
 //   X       dtype; any of dtype.h, in matmul_blocked a float
+//   BATCH   number of batch dims; 1, 2, 3, 4, 8
 //   INDEX   type of sizes and offsets; int, long
 //   LOCAL   work-items of a work-group (matmul_plain); 1 to the device's limit
 //   TILE_M  rows of C held in registers or shared; matmul_blocked 4, 8, 16; matmul_tiled 16 times 1 to 8
@@ -39,10 +40,14 @@
 // Oracle:
 //   matmul_plain is the plain version; numpy.matmul in float64.
 
+#include "dims.h"
 #include "dtype.h"
 
 #ifndef X
 #error "matmul.cl: X is not defined: dtype of the operands"
+#endif
+#ifndef BATCH
+#error "matmul.cl: BATCH is not defined: number of batch dims"
 #endif
 #ifndef INDEX
 #error "matmul.cl: INDEX is not defined: int or long"
@@ -57,16 +62,19 @@
 __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(matmul_plain)(
     __global const STORAGE(X) *A, const long a0, __global const STORAGE(X) *B, const long b0,
     __global STORAGE(X) *C, const long c0, const INDEX M, const INDEX N, const INDEX K,
-    const INDEX az, const INDEX am, const INDEX ak, const INDEX bz, const INDEX bk, const INDEX bn,
-    const INDEX each) {
+    const INDEX am, const INDEX ak, const INDEX bk, const INDEX bn, const INDEX each,
+    SIZES(BATCH, z), STRIDES(BATCH, a), STRIDES(BATCH, b)) {
   const INDEX z = (INDEX)get_global_id(1);
+  INDEX a_batch = 0, b_batch = 0;
+  OFFSET(BATCH, z, z, a, a_batch)
+  OFFSET(BATCH, z, z, b, b_batch)
   const INDEX first = (INDEX)get_global_id(0) * each;
   const INDEX last = min(first + each, M * N);
   for (INDEX e = first; e < last; e++) {
     const INDEX m = e / N;
     const INDEX n = e - m * N;
-    __global const STORAGE(X) *a = A + a0 + z * az + m * am;
-    __global const STORAGE(X) *b = B + b0 + z * bz + n * bn;
+    __global const STORAGE(X) *a = A + a0 + a_batch + m * am;
+    __global const STORAGE(X) *b = B + b0 + b_batch + n * bn;
     ACC sum = 0;
     for (INDEX k = 0; k < K; k++) sum += LOAD(X, a, k * ak) * LOAD(X, b, k * bk);
     STORE(X, C, c0 + z * M * N + e, sum);
@@ -83,8 +91,8 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(mat
 __kernel __attribute__((reqd_work_group_size(16, 16, 1))) void KERNEL_NAME(matmul_tiled)(
     __global const STORAGE(X) *A, const long a0, __global const STORAGE(X) *B, const long b0,
     __global STORAGE(X) *C, const long c0, const INDEX M, const INDEX N, const INDEX K,
-    const INDEX az, const INDEX am, const INDEX ak, const INDEX bz, const INDEX bk,
-    const INDEX bn) {
+    const INDEX am, const INDEX ak, const INDEX bk, const INDEX bn, SIZES(BATCH, z),
+    STRIDES(BATCH, a), STRIDES(BATCH, b)) {
   // One column of padding keeps items which write along k off the same bank.
   __local ACC tile_a[TILE_K][TILE_M + 1];
   __local ACC tile_b[TILE_K][TILE_N + 1];
@@ -94,8 +102,11 @@ __kernel __attribute__((reqd_work_group_size(16, 16, 1))) void KERNEL_NAME(matmu
   const INDEX left = (INDEX)get_group_id(0) * TILE_N;
   const INDEX top = (INDEX)get_group_id(1) * TILE_M;
   const INDEX z = (INDEX)get_global_id(2);
-  __global const STORAGE(X) *a = A + a0 + z * az;
-  __global const STORAGE(X) *b = B + b0 + z * bz;
+  INDEX a_batch = 0, b_batch = 0;
+  OFFSET(BATCH, z, z, a, a_batch)
+  OFFSET(BATCH, z, z, b, b_batch)
+  __global const STORAGE(X) *a = A + a0 + a_batch;
+  __global const STORAGE(X) *b = B + b0 + b_batch;
   ACC sum[ITEM_M][ITEM_N];
   for (int i = 0; i < ITEM_M; i++)
     for (int j = 0; j < ITEM_N; j++) sum[i][j] = 0;
@@ -254,10 +265,10 @@ static inline void KERNEL_NAME(tile)(__global const ACC *a, const INDEX a_step,
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_blocked)(
     __global const STORAGE(X) *A, const long a0, __global const STORAGE(X) *B, const long b0,
     __global STORAGE(X) *C, const long c0, __global ACC *scratch, const long scratch0,
-    const INDEX batches, const INDEX M, const INDEX N, const INDEX K, const INDEX az,
-    const INDEX am, const INDEX ak, const INDEX bz, const INDEX bk, const INDEX bn,
-    const INDEX block_m, const INDEX block_n, const INDEX depth, const INDEX group_scratch,
-    const int in_place) {
+    const INDEX batches, const INDEX M, const INDEX N, const INDEX K, const INDEX am,
+    const INDEX ak, const INDEX bk, const INDEX bn, const INDEX block_m, const INDEX block_n,
+    const INDEX depth, const INDEX group_scratch, const int in_place, SIZES(BATCH, z),
+    STRIDES(BATCH, a), STRIDES(BATCH, b)) {
   const INDEX group = (INDEX)get_group_id(0), groups = (INDEX)get_num_groups(0);
   __global ACC *pack_a = scratch + scratch0 + group * group_scratch;
   __global ACC *pack_b = pack_a + block_m * depth;
@@ -270,8 +281,11 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_
     const INDEX block_b = block / blocks_m;
     const INDEX top = block % blocks_m * block_m, left = block_b % blocks_n * block_n;
     const INDEX rows = min(block_m, M - top), columns = min(block_n, N - left);
-    __global const STORAGE(X) *a_block = A + a0 + z * az + top * am;
-    __global const STORAGE(X) *b_block = B + b0 + z * bz + left * bn;
+    INDEX a_batch = top * am, b_batch = left * bn;
+    OFFSET(BATCH, z, z, a, a_batch)
+    OFFSET(BATCH, z, z, b, b_batch)
+    __global const STORAGE(X) *a_block = A + a0 + a_batch;
+    __global const STORAGE(X) *b_block = B + b0 + b_batch;
     __global STORAGE(X) *c_block = C + c0 + (z * M + top) * N + left;
     for (INDEX k0 = 0; k0 < K; k0 += depth) {
       const INDEX steps = min(depth, K - k0);

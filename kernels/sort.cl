@@ -1,10 +1,11 @@
-// Stable order of the elements along the last dimension.
+// Stable order of the elements along a dimension.
 //
 // Formula:
 //   y[r] is the permutation of 0 .. n - 1 by which x[r, y[r, 0]], x[r, y[r, 1]], ... are in order;
 //   equal elements keep their order. Ascending: NaN last. Descending: NaN first.
 // Layout:
-//   x contiguous [rows, n]; from, y: contiguous long [rows, n] of positions along n.
+//   x contiguous [rows / inner, n, inner], so that its row r is walked by stride `inner`; from, y:
+//   contiguous long [rows, n] of positions along n.
 //   sort_runs sorts runs of SORT_RUN neighbours; each sort_merge joins pairs of runs of `run`
 //   elements, so ceil(log2(n / SORT_RUN)) passes follow, between two buffers in turn.
 // Launch:
@@ -52,18 +53,18 @@
 #ifdef USE_sort_runs
 __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(sort_runs)(
     __global const STORAGE(X) *x, const long x0, __global long *y, const long y0,
-    const INDEX rows, const INDEX n) {
+    const INDEX rows, const INDEX n, const INDEX inner) {
   const INDEX runs = (n - 1) / SORT_RUN + 1;
   const INDEX item = (INDEX)get_global_id(0);
   if (item >= rows * runs) return;
   const INDEX row = item / runs;
   const INDEX begin = (item - row * runs) * SORT_RUN;
   const int count = (int)min(n - begin, (INDEX)SORT_RUN);
-  __global const STORAGE(X) *p = x + x0 + row * n + begin;
+  __global const STORAGE(X) *p = x + x0 + row / inner * inner * n + row % inner + begin * inner;
   ARITH(X) key[SORT_RUN];
   int at[SORT_RUN];
   for (int i = 0; i < count; i++) {  // insertion keeps equal elements in order
-    const ARITH(X) v = LOAD(X, p, i);
+    const ARITH(X) v = LOAD(X, p, i * inner);
     int j = i;
     for (; j > 0 && BEFORE(v, key[j - 1]); j--) {
       key[j] = key[j - 1];
@@ -80,14 +81,14 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(sor
 __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(sort_merge)(
     __global const STORAGE(X) *x, const long x0, __global const long *from, const long from0,
     __global long *y, const long y0, const INDEX rows, const INDEX n, const INDEX run,
-    const INDEX each) {
+    const INDEX each, const INDEX inner) {
   const INDEX pieces = (n - 1) / each + 1;
   const INDEX item = (INDEX)get_global_id(0);
   if (item >= rows * pieces) return;
   const INDEX row = item / pieces;
   const INDEX first = (item - row * pieces) * each;
   const INDEX begin = first / (2 * run) * (2 * run);
-  __global const STORAGE(X) *p = x + x0 + row * n;
+  __global const STORAGE(X) *p = x + x0 + row / inner * inner * n + row % inner;
   __global const long *left = from + from0 + row * n + begin;
   const INDEX left_count = min(run, n - begin);
   __global const long *right = left + left_count;
@@ -97,8 +98,8 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(sor
   INDEX low = max((INDEX)0, skip - right_count), high = min(skip, left_count);
   while (low < high) {
     const INDEX middle = low + (high - low) / 2;
-    const ARITH(X) l = LOAD(X, p, left[middle]);
-    const ARITH(X) r = LOAD(X, p, right[skip - 1 - middle]);
+    const ARITH(X) l = LOAD(X, p, left[middle] * inner);
+    const ARITH(X) r = LOAD(X, p, right[skip - 1 - middle] * inner);
     if (BEFORE(r, l)) high = middle;
     else low = middle + 1;
   }
@@ -107,8 +108,8 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(sor
   for (INDEX e = first; e < stop; e++) {
     bool take_left = j >= right_count;
     if (!take_left && i < left_count) {
-      const ARITH(X) l = LOAD(X, p, left[i]);
-      const ARITH(X) r = LOAD(X, p, right[j]);
+      const ARITH(X) l = LOAD(X, p, left[i] * inner);
+      const ARITH(X) r = LOAD(X, p, right[j] * inner);
       take_left = !BEFORE(r, l);
     }
     y[y0 + row * n + e] = take_left ? left[i++] : right[j++];

@@ -1,0 +1,451 @@
+"""Reading and summing by index: take, gather, and the deterministic sums that undo them."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from clnet.core import Tensor, method
+from clnet.dtypes import int32, int64
+from clnet.errors import DTypeError, ShapeError
+from clnet.ops.dims import as_dim
+from clnet.ops.elementwise import where
+from clnet.ops.launch import (
+    WORDS,
+    ceil_div,
+    fill,
+    index_type,
+    launch_1d,
+    missing,
+    scalars,
+    share,
+    work_group,
+)
+from clnet.ops.sort import sort_launches
+from clnet.ops.views import place, reshape, slice_
+from clnet.records import (
+    Arg,
+    Argument,
+    In,
+    Launch,
+    Layout,
+    Op,
+    Out,
+    Sample,
+    Scalar,
+    Scratch,
+    Spec,
+    Target,
+    register,
+)
+
+# Outputs of a work-item along the innermost dimension: as in kernels/index.cl.
+_SEGMENT_WIDTH = 64
+
+
+def _check_index(name: str, index: Spec) -> None:
+    if index.dtype not in (int32, int64):
+        raise DTypeError(f"{name}: got an index {index}; needs int32 or int64")
+
+
+def _sizes(shape: tuple[int, ...], dim: int) -> tuple[int, int, int]:
+    """Return the number of elements before, along and after a dim."""
+    return prod(shape[:dim]), shape[dim], prod(shape[dim + 1 :])
+
+
+# --- take ----------------------------------------------------------------------------------------
+def _take_spec(x: Spec, index: Spec, dim: int) -> Spec:
+    _check_index("take", index)
+    if index.ndim != 1 or not x.ndim:
+        raise ShapeError(f"take: cannot take {index} of {x}; needs an index of 1 dimension")
+    shape = (*x.shape[:dim], *index.shape, *x.shape[dim + 1 :])
+    if prod(shape) and not x.shape[dim]:
+        raise ShapeError(f"take: got {x}, no elements along {dim}; needs at least one")
+    return Spec(shape, x.dtype)
+
+
+def _take_kernel(target: Target, out: Spec, ins: tuple[Layout, ...], dim: int) -> list[Launch]:
+    x, index = ins
+    _, rows, inner = _sizes(x.shape, dim)
+    count = index.shape[0]
+    if not out.size:
+        return []
+    kind = index_type(x, out)
+    word = WORDS[x.dtype.itemsize]
+    defines = (("WORD", word), ("I", index.dtype.name), ("INDEX", kind))
+    by_rows = target.type == "cpu" and inner > 1
+    units, cost = (out.size // inner, inner) if by_rows else (out.size, 1)
+    each = share(target, units, cost)
+    args: tuple[Argument, ...] = (
+        In(0),
+        In(1),
+        Out(),
+        *scalars(kind, out.size, rows, inner, count, each),
+        Scalar(word, missing(x.dtype)),
+    )
+    if by_rows:
+        groups = (ceil_div(units, each),)
+        return [Launch("index.cl", "take_rows", defines, args, groups, (1,))]
+    return [launch_1d("index.cl", "take", defines, args, ceil_div(units, each), work_group(target))]
+
+
+def _counted(index: Any, rows: int) -> Any:
+    """Return an index with those below 0 counted from the end."""
+    return where(index < 0, index + rows, index)
+
+
+take_: Op = register(
+    Op(
+        "take",
+        "Elements along a dim chosen by a 1-D index; negative ones count from the end.",
+        _take_spec,
+        lambda x, index, dim: np.take(x, index, axis=dim),
+        (
+            Sample((Arg((4, 3)), Arg((5,), -4, 3.9, "int64")), {"dim": 0}),
+            Sample((Arg((2, 3, 2)), Arg((4,), 0, 2.9, "int32")), {"dim": 1}),
+            Sample((Arg((5,)), Arg((3,), 0, 4.9, "int64")), {"dim": 0}),
+        ),
+        (
+            lambda d, r, x, index, dim: segment_sum(
+                d, _counted(index, x.shape[dim]), dim=dim, rows=x.shape[dim]
+            ),
+            None,
+        ),
+        kernel=_take_kernel,
+        cost=lambda out, x, index, dim: (0.0, 2.0 * out.size * out.dtype.itemsize),
+    )
+)
+
+
+# --- segment_sum: the gradient of take -----------------------------------------------------------
+def _segment_spec(x: Spec, index: Spec, dim: int, rows: int) -> Spec:
+    _check_index("segment_sum", index)
+    if index.shape != x.shape[dim : dim + 1]:
+        raise ShapeError(
+            f"segment_sum: cannot sum {x} by an index {index} along {dim}; "
+            f"needs {index.dtype.name}[{x.shape[dim]}]"
+        )
+    return Spec((*x.shape[:dim], rows, *x.shape[dim + 1 :]), x.dtype)
+
+
+def _segment_kernel(
+    target: Target, out: Spec, ins: tuple[Layout, ...], dim: int, rows: int
+) -> list[Launch]:
+    x, index = ins
+    outer, count, inner = _sizes(x.shape, dim)
+    if not count:
+        return fill(target, out, 0)
+    if not out.size:
+        return []
+    order = Scratch("order", count * 8)
+    kind = index_type(x, out)
+    defines = (("X", x.dtype.name), ("I", index.dtype.name), ("INDEX", kind))
+    local = work_group(target)
+    each = share(target, outer * rows, min(inner, _SEGMENT_WIDTH))
+    items = ceil_div(outer * rows, each)
+    numbers = scalars(kind, outer, rows, inner, count, each)
+    first = launch_1d(
+        "index.cl", "segment_sum", defines, (In(0), In(1), order, Out(), *numbers), items, local
+    )
+    size = (first.global_size[0], ceil_div(inner, _SEGMENT_WIDTH))
+    summed = Launch(first.file, first.entry, first.defines, first.args, size, (local, 1))
+    return [*sort_launches(target, index, In(1), order, 1, count, 1, False), summed]
+
+
+def _segment_reference(x: Any, index: Any, dim: int, rows: int) -> Any:
+    moved = np.moveaxis(np.asarray(x), dim, 0)
+    out = np.zeros((rows, *moved.shape[1:]), x.dtype)
+    inside = (index >= 0) & (index < rows)
+    np.add.at(out, index[inside], moved[inside])
+    return np.moveaxis(out, 0, dim)
+
+
+segment_sum: Op = register(
+    Op(
+        "segment_sum",
+        "Sums along a dim of the elements with equal index, in order; others are dropped.",
+        _segment_spec,
+        _segment_reference,
+        (
+            Sample((Arg((5, 3)), Arg((5,), 0, 3.9, "int64")), {"dim": 0, "rows": 4}),
+            Sample((Arg((2, 6, 2)), Arg((6,), 0, 2.9, "int32")), {"dim": 1, "rows": 3}),
+        ),
+        (lambda d, r, x, index, dim, rows: take_(d, index, dim=dim), None),
+        kernel=_segment_kernel,
+        cost=lambda out, x, index, dim, rows: (
+            float(x.size),
+            float((x.size + out.size) * x.dtype.itemsize),
+        ),
+    )
+)
+
+
+# --- take_along and its inverse ------------------------------------------------------------------
+def _along_spec(x: Spec, index: Spec, dim: int) -> Spec:
+    _check_index("gather", index)
+    same = x.ndim == index.ndim and all(
+        i == dim or n == m for i, (n, m) in enumerate(zip(x.shape, index.shape, strict=True))
+    )
+    if not same:
+        raise ShapeError(
+            f"gather: cannot gather {index} of {x} along {dim}; needs equal sizes but for {dim}"
+        )
+    if index.size and not x.shape[dim]:
+        raise ShapeError(f"gather: got {x}, no elements along {dim}; needs at least one")
+    return Spec(index.shape, x.dtype)
+
+
+def _along_kernel(target: Target, out: Spec, ins: tuple[Layout, ...], dim: int) -> list[Launch]:
+    x, index = ins
+    _, rows, inner = _sizes(x.shape, dim)
+    if not out.size:
+        return []
+    kind = index_type(x, out)
+    word = WORDS[x.dtype.itemsize]
+    defines = (("WORD", word), ("I", index.dtype.name), ("INDEX", kind))
+    each = share(target, out.size, 1)
+    args: tuple[Argument, ...] = (
+        In(0),
+        In(1),
+        Out(),
+        *scalars(kind, out.size, rows, inner, index.shape[dim], each),
+        Scalar(word, missing(x.dtype)),
+    )
+    items = ceil_div(out.size, each)
+    return [launch_1d("index.cl", "take_along", defines, args, items, work_group(target))]
+
+
+take_along: Op = register(
+    Op(
+        "take_along",
+        "Elements along a dim, chosen for each position by an index of as many dims.",
+        _along_spec,
+        lambda x, index, dim: np.take_along_axis(x, index, dim),
+        (
+            Sample((Arg((4, 3)), Arg((2, 3), 0, 3.9, "int64")), {"dim": 0}),
+            Sample((Arg((2, 3, 2)), Arg((2, 5, 2), -3, 2.9, "int64")), {"dim": 1}),
+        ),
+        (
+            lambda d, r, x, index, dim: segment_sum_along(
+                d, _counted(index, x.shape[dim]), dim=dim, rows=x.shape[dim]
+            ),
+            None,
+        ),
+        kernel=_along_kernel,
+        cost=lambda out, x, index, dim: (0.0, 2.0 * out.size * out.dtype.itemsize),
+    )
+)
+
+
+def _segment_along_spec(x: Spec, index: Spec, dim: int, rows: int) -> Spec:
+    _check_index("scatter_add", index)
+    if index.shape != x.shape:
+        raise ShapeError(f"scatter_add: cannot add {x} by an index {index}; needs the same shape")
+    return Spec((*x.shape[:dim], rows, *x.shape[dim + 1 :]), x.dtype)
+
+
+def _segment_along_kernel(
+    target: Target, out: Spec, ins: tuple[Layout, ...], dim: int, rows: int
+) -> list[Launch]:
+    x, index = ins
+    outer, count, inner = _sizes(x.shape, dim)
+    if not count:
+        return fill(target, out, 0)
+    if not out.size:
+        return []
+    order = Scratch("order", outer * inner * count * 8)
+    kind = index_type(x, out)
+    defines = (("X", x.dtype.name), ("I", index.dtype.name), ("INDEX", kind))
+    args: tuple[Argument, ...] = (
+        In(0),
+        In(1),
+        order,
+        Out(),
+        *scalars(kind, outer, rows, inner, count),
+    )
+    items, local = outer * inner, work_group(target)
+    return [
+        *sort_launches(target, index, In(1), order, items, count, inner, False),
+        launch_1d("index.cl", "segment_sum_along", defines, args, items, local),
+    ]
+
+
+def _segment_along_reference(x: Any, index: Any, dim: int, rows: int) -> Any:
+    x = np.asarray(x)
+    shape = list(x.shape)
+    shape[dim] = rows
+    out = np.zeros(shape, x.dtype)
+    at = list(np.indices(x.shape))
+    at[dim] = index
+    np.add.at(out, tuple(at), x)
+    return out
+
+
+segment_sum_along: Op = register(
+    Op(
+        "segment_sum_along",
+        "Sums along a dim of the elements with equal index there, in order; others are dropped.",
+        _segment_along_spec,
+        _segment_along_reference,
+        (
+            Sample((Arg((5, 3)), Arg((5, 3), 0, 3.9, "int64")), {"dim": 0, "rows": 4}),
+            Sample((Arg((2, 6, 2)), Arg((2, 6, 2), 0, 2.9, "int32")), {"dim": 1, "rows": 3}),
+        ),
+        (lambda d, r, x, index, dim, rows: take_along(d, index, dim=dim), None),
+        kernel=_segment_along_kernel,
+        cost=lambda out, x, index, dim, rows: (
+            float(x.size),
+            float((x.size + out.size) * x.dtype.itemsize),
+        ),
+    )
+)
+
+
+# --- for users -----------------------------------------------------------------------------------
+@method("index_select")
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """Return the elements along a dim chosen by an index of one dimension (int32 or int64).
+
+    Negative indices count from the end. An index outside the dim cannot be an error, since the
+    values are not waited for: it gives NaN, or 0 for integers and bool. Errors: DTypeError,
+    ShapeError, IndexOutOfRange for the dim.
+
+    >>> import clnet as cn
+    >>> cn.tensor([[1, 2], [3, 4]]).index_select(1, cn.tensor([1, 1]))
+    tensor([[2, 2],
+            [4, 4]])
+    """
+    axis = as_dim("index_select", dim, input.ndim)
+    if not index.ndim:
+        index = reshape(index, shape=(1,))
+    return take_(input, index, dim=axis)
+
+
+def take(input: Tensor, index: Tensor, dim: int | None = None) -> Tensor:
+    """Return the elements chosen by an index of any shape, along a dim or of the flattened tensor.
+
+    The index's dims take the place of `dim`. Indices as `index_select`.
+
+    >>> import clnet as cn
+    >>> cn.take(cn.tensor([5, 6, 7]), cn.tensor([[0, 2]]))
+    tensor([[5, 7]])
+    """
+    if dim is None:
+        input, dim = reshape(input, shape=(input.node.spec.size,)), 0
+    axis = as_dim("take", dim, input.ndim)
+    flat = index if index.ndim == 1 else reshape(index, shape=(index.node.spec.size,))
+    rows = take_(input, flat, dim=axis)
+    if index.ndim == 1:
+        return rows
+    shape = (*input.shape[:axis], *index.shape, *input.shape[axis + 1 :])
+    return reshape(rows, shape=shape)
+
+
+def _leading(input: Tensor, shape: tuple[int, ...], dim: int) -> Tensor:
+    """Return the first elements of each dim but one, as many as `shape` has."""
+    sizes = tuple(
+        n if i == dim else m for i, (n, m) in enumerate(zip(input.shape, shape, strict=True))
+    )
+    if sizes == input.shape:
+        return input
+    return slice_(input, starts=(0,) * len(sizes), steps=(1,) * len(sizes), sizes=sizes)
+
+
+def _fits(index: tuple[int, ...], shape: tuple[int, ...], dim: int) -> bool:
+    return len(index) == len(shape) and all(
+        i == dim or n <= m for i, (n, m) in enumerate(zip(index, shape, strict=True))
+    )
+
+
+@method("gather")
+def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """Return y with y[i][j] = x[index[i][j]][j] for dim 0, and likewise for others.
+
+    index: int32 or int64, as many dims as x, and no size above x's but along `dim`; its shape is
+    the result's. Indices as `index_select`. Errors: DTypeError, ShapeError.
+
+    >>> import clnet as cn
+    >>> cn.tensor([[1, 2], [3, 4]]).gather(1, cn.tensor([[0, 0], [1, 0]]))
+    tensor([[1, 1],
+            [4, 3]])
+    """
+    axis = as_dim("gather", dim, input.ndim)
+    if not input.ndim:
+        return reshape(take(input, index), shape=index.shape)
+    if not _fits(index.shape, input.shape, axis):
+        raise ShapeError(
+            f"gather: cannot gather {index.node.spec} of {input.node.spec} along {dim}; "
+            "needs as many dims, and no larger sizes but along that dim"
+        )
+    return take_along(_leading(input, index.shape, axis), index, dim=axis)
+
+
+@method("take_along_dim")
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
+    """Return the elements chosen along a dim, as `gather`; without dim, of the flattened tensor.
+
+    >>> import clnet as cn
+    >>> x = cn.tensor([3, 1, 2])
+    >>> cn.take_along_dim(x, x.argsort(), 0)
+    tensor([1, 2, 3])
+    """
+    if dim is None:
+        return take(input, reshape(indices, shape=(indices.node.spec.size,)))
+    return gather(input, dim, indices)
+
+
+@method("scatter_add")
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """Return x with src added where index says: y[index[i][j]][j] += src[i][j] for dim 0.
+
+    Elements with equal index are added in order, so results are reproducible. index: int32 or
+    int64, no size above src's, nor above x's but along `dim`. Errors: DTypeError, ShapeError.
+
+    >>> import clnet as cn
+    >>> cn.zeros(3).scatter_add(0, cn.tensor([0, 2, 0]), cn.tensor([1.0, 2.0, 3.0]))
+    tensor([4., 0., 2.])
+    """
+    axis = as_dim("scatter_add", dim, input.ndim)
+    if src.dtype is not input.dtype:
+        raise DTypeError(
+            f"scatter_add: cannot add {src.node.spec} to {input.node.spec}; needs the same dtype"
+        )
+    if not _fits(index.shape, input.shape, axis) or not _fits(index.shape, src.shape, -1):
+        raise ShapeError(
+            f"scatter_add: cannot add {src.node.spec} at {index.node.spec} to {input.node.spec}; "
+            "needs as many dims, and an index no larger than src, nor than x but along that dim"
+        )
+    rows = input.shape[axis]
+    given = _leading(src, index.shape, -1)
+    added = segment_sum_along(given, _counted(index, rows), dim=axis, rows=rows)
+    if added.shape != input.shape:
+        part = _leading(input, added.shape, -1) + added
+        zeros = (0,) * input.ndim
+        return place(input, part, starts=(zeros,), steps=((1,) * input.ndim,))
+    return input + added
+
+
+@method("index_add")
+def index_add(
+    input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1
+) -> Tensor:
+    """Return x with alpha * source[j] added to x[index[j]] along a dim, in order of j.
+
+    Errors: DTypeError, ShapeError.
+
+    >>> import clnet as cn
+    >>> cn.zeros(2, 2).index_add(0, cn.tensor([1, 1]), cn.ones(2, 2))
+    tensor([[0., 0.],
+            [2., 2.]])
+    """
+    axis = as_dim("index_add", dim, input.ndim)
+    rows = input.shape[axis]
+    added = segment_sum(source, _counted(index, rows), dim=axis, rows=rows)
+    if added.node.spec != input.node.spec:
+        raise ShapeError(
+            f"index_add: cannot add {source.node.spec} to {input.node.spec} along {dim}; "
+            "needs the same dtype, and equal sizes but for that dim"
+        )
+    return input + (added if alpha == 1 else added * alpha)

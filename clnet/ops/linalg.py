@@ -1,0 +1,319 @@
+"""Products of matrices and vectors."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from clnet.core import Tensor, broadcast_shapes, method
+from clnet.dtypes import bool_, float64
+from clnet.errors import DTypeError, ShapeError
+from clnet.ops.launch import (
+    accumulator,
+    ceil_div,
+    dims_rank,
+    fill,
+    index_type,
+    launch_1d,
+    scalars,
+    share,
+    walk,
+    work_group,
+)
+from clnet.ops.views import expand, permute, reshape
+from clnet.records import (
+    Arg,
+    Argument,
+    In,
+    Launch,
+    Layout,
+    Op,
+    Out,
+    Sample,
+    Scalar,
+    Scratch,
+    Spec,
+    Target,
+    collapse,
+    register,
+)
+
+# Below this many multiplications a second work-group costs more than it saves (measured on PoCL).
+_ONE_GROUP = 64**3
+# Tiles that CPUs hold in registers; a tuning entry "matmul_blocked" replaces them.
+_TILES = {"tile_m": 8, "tile_n": 32}
+# Rows, columns and steps of k that a work-group packs: together half a second-level cache.
+_BLOCK, _DEPTH = 256, 256
+
+
+# --- the record ----------------------------------------------------------------------------------
+def _matmul_spec(x: Spec, y: Spec) -> Spec:
+    if (
+        min(x.ndim, y.ndim) < 2
+        or x.shape[-1] != y.shape[-2]
+        or x.shape[:-2] != y.shape[:-2]
+        or x.dtype is not y.dtype
+    ):
+        raise ShapeError(f"matmul: cannot multiply {x} by {y}; needs [.., m, k] @ [.., k, n]")
+    if x.dtype is bool_:
+        raise DTypeError(f"matmul: got {x} and {y}; needs numbers (use x.int() or x.float())")
+    return Spec((*x.shape[:-1], y.shape[-1]), x.dtype)
+
+
+def _matmul_kernel(target: Target, out: Spec, ins: tuple[Layout, ...]) -> list[Launch]:
+    x, y = ins
+    m, k = x.shape[-2:]
+    n = y.shape[-1]
+    if not out.size:
+        return []
+    if not k:
+        return fill(target, out, 0)
+    sizes, (xs, ys) = collapse(x.shape[:-2], x.strides[:-2], y.strides[:-2])
+    index = index_type(x, y, out)
+    rank = dims_rank(len(sizes))
+    # The stride of a dim of size 1 is never walked; 1 lets the kernel take its fast paths.
+    am, ak = (s if d != 1 else 1 for s, d in zip(x.strides[-2:], (m, k), strict=True))
+    bk, bn = (s if d != 1 else 1 for s, d in zip(y.strides[-2:], (k, n), strict=True))
+    batch = walk(index, rank, sizes, xs, ys)
+    defines = (("X", x.dtype.name), ("BATCH", str(rank)), ("INDEX", index))
+    shape, steps = scalars(index, m, n, k), scalars(index, am, ak, bk, bn)
+    batches = prod(sizes)
+    if target.type == "cpu" and x.dtype.kind == "f":
+        return [_blocked(target, x, (batches, m, n, k), (am, ak, bk, bn), batch, defines)]
+    if target.type != "cpu" and min(m, n) >= 16 and target.max_work_group >= 256:
+        tile, depth = (64, 16) if x.dtype.itemsize < 8 else (32, 16)
+        tiles = (("TILE_M", str(tile)), ("TILE_N", str(tile)), ("TILE_K", str(depth)))
+        size = (16 * ceil_div(n, tile), 16 * ceil_div(m, tile), batches)
+        tiled: tuple[Argument, ...] = (In(0), In(1), Out(), *shape, *steps, *batch)
+        return [Launch("matmul.cl", "matmul_tiled", (*defines, *tiles), tiled, size, (16, 16, 1))]
+    each = share(target, m * n, k)
+    args: tuple[Argument, ...] = (
+        In(0),
+        In(1),
+        Out(),
+        *shape,
+        *steps,
+        *scalars(index, each),
+        *batch,
+    )
+    local = work_group(target)
+    plain = launch_1d("matmul.cl", "matmul_plain", defines, args, ceil_div(m * n, each), local)
+    whole = (*plain.global_size, batches)
+    return [Launch(plain.file, plain.entry, plain.defines, plain.args, whole, (local, 1))]
+
+
+def _blocked(
+    target: Target,
+    x: Layout,
+    sizes: tuple[int, int, int, int],
+    strides: tuple[int, int, int, int],
+    batch: list[Scalar],
+    defines: tuple[tuple[str, str], ...],
+) -> Launch:
+    """Return the launch of matmul_blocked: C in even blocks, a few for each core."""
+    batches, m, n, k = sizes
+    am, _, _, bn = strides
+    tiles = {**_TILES, **target.tuning.get("matmul_blocked", {})}
+    tile_m, tile_n = tiles["tile_m"], tiles["tile_n"]
+    if x.dtype is float64:  # half as many fit the registers
+        tile_n = 16
+    # 16-bit floats are packed as float32, all of k at once: C cannot hold a partial sum.
+    narrow = x.dtype.itemsize < 4
+    depth = k if narrow else min(k, _DEPTH)
+    block = max(32, _BLOCK * _DEPTH // depth) if depth > _DEPTH else _BLOCK
+    rows, columns = ceil_div(m, block), ceil_div(n, block)
+    if batches * m * n * k > _ONE_GROUP:
+        while batches * rows * columns < 2 * target.compute_units:
+            height, width = ceil_div(m, rows), ceil_div(n, columns)
+            if width >= height and width > 2 * tile_n:
+                columns *= 2
+            elif height > 32:
+                rows *= 2
+            else:
+                break
+    block_m = ceil_div(ceil_div(m, rows), 16) * 16
+    block_n = ceil_div(ceil_div(n, columns), tile_n) * tile_n
+    blocks = batches * ceil_div(m, block_m) * ceil_div(n, block_n)
+    groups = min(blocks, 4 * target.compute_units)
+    group_scratch = (block_m + block_n) * depth
+    in_place = 0
+    if not narrow and (n < 768 or m < 128):
+        in_place = (1 if bn == 1 else 0) | (2 if am == 1 else 0)
+    index = defines[-1][1]
+    nbytes = groups * group_scratch * accumulator(x.dtype).itemsize
+    args: tuple[Argument, ...] = (
+        In(0),
+        In(1),
+        Out(),
+        Scratch("panels", nbytes),
+        *scalars(index, *sizes, *strides, block_m, block_n, depth, group_scratch),
+        Scalar("int", in_place),
+        *batch,
+    )
+    defines = (*defines, ("TILE_M", str(tile_m)), ("TILE_N", str(tile_n)))
+    return Launch("matmul.cl", "matmul_blocked", defines, args, (groups,), (1,))
+
+
+def _transposed(x: Any) -> Any:
+    return permute(x, dims=(*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
+def _matmul_reference(x: Any, y: Any) -> Any:
+    wide = np.float64 if x.dtype.kind == "f" else x.dtype
+    return np.matmul(x.astype(wide), y.astype(wide)).astype(x.dtype)
+
+
+matmul_: Op = register(
+    Op(
+        "matmul",
+        "Matrix product of the last two dims; the others are equal batch dims.",
+        _matmul_spec,
+        _matmul_reference,
+        (
+            Sample((Arg((2, 3)), Arg((3, 4)))),
+            Sample((Arg((17, 9)), Arg((9, 33)))),
+            Sample((Arg((2, 3, 4)), Arg((2, 4, 2)))),
+            Sample((Arg((2, 2, 3, 1)), Arg((2, 2, 1, 2)))),
+            Sample((Arg((2, 0)), Arg((0, 3)))),
+        ),
+        (
+            lambda d, r, x, y: matmul_(d, _transposed(y)),
+            lambda d, r, x, y: matmul_(_transposed(x), d),
+        ),
+        promote="same",
+        kernel=_matmul_kernel,
+        strided=True,
+        cost=lambda out, x, y: (
+            2.0 * out.size * x.shape[-1],
+            float((out.size + x.size + y.size) * x.dtype.itemsize),
+        ),
+    )
+)
+
+
+# --- for users -----------------------------------------------------------------------------------
+@method("matmul")
+def matmul(input: Tensor, other: Tensor) -> Tensor:
+    """Return the matrix product, by PyTorch's rules.
+
+    [m, k] @ [k, n]; dims before the last two are batches and broadcast; a vector on the left is a
+    row, on the right a column, and leaves no dim behind. 16-bit floats are summed in float32.
+    Errors: ShapeError, DTypeError for bool.
+
+    >>> import clnet as cn
+    >>> cn.ones(2, 3) @ cn.ones(3)
+    tensor([3., 3.])
+    """
+    a, b = input.node.spec, other.node.spec
+    if not a.ndim or not b.ndim or a.shape[-1] != b.shape[-2 if b.ndim > 1 else -1]:
+        raise ShapeError(f"matmul: cannot multiply {a} by {b}; needs [.., m, k] @ [.., k, n]")
+    if b.ndim <= 2:
+        # One matrix on the right: all rows of all batches are one product.
+        k, n = b.shape[0], b.shape[1:]
+        right = other if b.ndim == 2 else reshape(other, shape=(k, 1))
+        left = input if a.ndim == 2 else reshape(input, shape=(prod(a.shape[:-1]), k))
+        y = matmul_(left, right)
+        shape = (*a.shape[:-1], *n)
+        return y if y.shape == shape else reshape(y, shape=shape)
+    left = input if a.ndim > 1 else reshape(input, shape=(1, a.shape[0]))
+    lead = broadcast_shapes("matmul", left.shape[:-2], b.shape[:-2])
+    y = matmul_(
+        expand(left, shape=(*lead, *left.shape[-2:])), expand(other, shape=(*lead, *b.shape[-2:]))
+    )
+    return y if a.ndim > 1 else reshape(y, shape=(*lead, b.shape[-1]))
+
+
+@method("__matmul__")
+def _operator(input: Tensor, other: Any) -> Any:
+    return matmul(input, other) if isinstance(other, Tensor) else NotImplemented
+
+
+def _dims(name: str, input: Tensor, ndim: int, other: Tensor, other_ndim: int) -> None:
+    a, b = input.node.spec, other.node.spec
+    if a.ndim != ndim or b.ndim != other_ndim:
+        raise ShapeError(
+            f"{name}: cannot multiply {a} by {b}; needs {ndim} dims and {other_ndim} dims"
+        )
+
+
+@method("mm")
+def mm(input: Tensor, mat2: Tensor) -> Tensor:
+    """Return the product of two matrices. Errors: ShapeError for other dims than two.
+
+    >>> import clnet as cn
+    >>> cn.mm(cn.eye(2), cn.ones(2, 1))
+    tensor([[1.],
+            [1.]])
+    """
+    _dims("mm", input, 2, mat2, 2)
+    return matmul(input, mat2)
+
+
+@method("bmm")
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
+    """Return the products of two batches of matrices, [b, m, k] @ [b, k, n]. Errors: ShapeError.
+
+    >>> import clnet as cn
+    >>> cn.bmm(cn.ones(2, 1, 3), cn.ones(2, 3, 1)).shape
+    (2, 1, 1)
+    """
+    _dims("bmm", input, 3, mat2, 3)
+    if input.shape[0] != mat2.shape[0]:
+        raise ShapeError(
+            f"bmm: cannot multiply {input.node.spec} by {mat2.node.spec}; needs equal batches"
+        )
+    return matmul(input, mat2)
+
+
+@method("mv")
+def mv(input: Tensor, vec: Tensor) -> Tensor:
+    """Return the product of a matrix and a vector. Errors: ShapeError.
+
+    >>> import clnet as cn
+    >>> cn.mv(cn.eye(2), cn.ones(2))
+    tensor([1., 1.])
+    """
+    _dims("mv", input, 2, vec, 1)
+    return matmul(input, vec)
+
+
+@method("dot")
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
+    """Return the inner product of two vectors. Errors: ShapeError.
+
+    >>> import clnet as cn
+    >>> cn.dot(cn.tensor([1.0, 2.0]), cn.tensor([3.0, 4.0]))
+    tensor(11.)
+    """
+    _dims("dot", input, 1, tensor, 1)
+    return matmul(input, tensor)
+
+
+@method("outer")
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
+    """Return the products of all pairs of elements of two vectors, [m, n]. Errors: ShapeError.
+
+    >>> import clnet as cn
+    >>> cn.outer(cn.tensor([1, 2]), cn.tensor([3, 4]))
+    tensor([[3, 4],
+            [6, 8]])
+    """
+    _dims("outer", input, 1, vec2, 1)
+    return reshape(input, shape=(input.shape[0], 1)) * vec2
+
+
+@method("addmm")
+def addmm(
+    input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
+    """Return beta * input + alpha * (mat1 @ mat2); input broadcasts. Errors: ShapeError.
+
+    >>> import clnet as cn
+    >>> cn.addmm(cn.ones(2), cn.eye(2), cn.eye(2))
+    tensor([[2., 1.],
+            [1., 2.]])
+    """
+    y = mm(mat1, mat2)
+    return (input if beta == 1 else input * beta) + (y if alpha == 1 else y * alpha)

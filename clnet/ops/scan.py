@@ -1,0 +1,117 @@
+"""Cumulative sums along a dim."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from clnet.core import Tensor, method
+from clnet.dtypes import as_dtype, int64
+from clnet.ops.dims import as_dim
+from clnet.ops.elementwise import cast
+from clnet.ops.launch import accumulator, ceil_div, index_type, scalars
+from clnet.ops.views import slice_
+from clnet.records import (
+    Arg,
+    Argument,
+    In,
+    Launch,
+    Layout,
+    Op,
+    Out,
+    Sample,
+    Scratch,
+    Spec,
+    Target,
+    register,
+)
+
+# Neighbours along the innermost dimension that a work-item takes: as in kernels/scan.cl.
+_WIDTH = 64
+
+
+def _kernel(target: Target, out: Spec, ins: tuple[Layout, ...], dim: int) -> list[Launch]:
+    x = ins[0]
+    if not out.size:
+        return []
+    outer, n, inner = prod(x.shape[:dim]), x.shape[dim], prod(x.shape[dim + 1 :])
+    index = index_type(x)
+    defines = (
+        ("X", x.dtype.name),
+        ("Y", out.dtype.name),
+        ("REDUCE", "sum"),
+        ("INDEX", index),
+    )
+    columns = ceil_div(inner, _WIDTH)
+    wanted = 4 * target.compute_units if target.type == "cpu" else 256 * target.compute_units
+    # Every chunk but the first adds up the totals before it, so there are not too many of them.
+    chunks = max(1, min(ceil_div(wanted, columns * outer), n // 256, 256))
+    length = ceil_div(n, chunks)
+    chunks = ceil_div(n, length)
+    size = (columns, outer, chunks)
+    numbers = scalars(index, n, inner, length)
+    nbytes = outer * chunks * inner * accumulator(out.dtype).itemsize
+    totals = Scratch("totals", nbytes)
+    args: tuple[Argument, ...] = (In(0), totals, Out(), *numbers)
+    last = Launch("scan.cl", "scan_chunks", defines, args, size, (1, 1, 1))
+    if chunks == 1:
+        return [last]
+    first: tuple[Argument, ...] = (In(0), totals, *numbers)
+    return [Launch("scan.cl", "scan_totals", defines, first, size, (1, 1, 1)), last]
+
+
+def _reference(x: Any, dim: int) -> Any:
+    x = np.asarray(x)
+    if x.dtype.kind == "f":
+        return np.cumsum(x, axis=dim, dtype=np.float64).astype(x.dtype)
+    return np.cumsum(x, axis=dim, dtype=np.int64)
+
+
+def _reversed(x: Any, dim: int) -> Any:
+    if not x.shape[dim]:
+        return x
+    starts = tuple(n - 1 if i == dim else 0 for i, n in enumerate(x.shape))
+    steps = tuple(-1 if i == dim else 1 for i in range(x.ndim))
+    return slice_(x, starts=starts, steps=steps, sizes=x.shape)
+
+
+cumsum_: Op = register(
+    Op(
+        "cumsum",
+        "Sums of the elements up to each along a dim; integers and bool give int64.",
+        lambda x, dim: Spec(x.shape, x.dtype if x.dtype.kind == "f" else int64),
+        _reference,
+        (
+            Sample((Arg((2, 3)),), {"dim": 1}),
+            Sample((Arg((3, 2, 2)),), {"dim": 0}),
+            Sample((Arg((600,)),), {"dim": 0}, grad=False),
+        ),
+        (lambda d, r, x, dim: _reversed(cumsum_(_reversed(d, dim), dim=dim), dim),),
+        kernel=_kernel,
+        cost=lambda out, x, dim: (
+            float(x.size),
+            float(x.size * (x.dtype.itemsize + out.dtype.itemsize)),
+        ),
+    )
+)
+
+
+@method("cumsum")
+def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """Return y with y[t] = x[0] + .. + x[t] along a dim, computed in `dtype` if given.
+
+    Integers and bool are summed in int64; the rounding error of floats does not grow with t.
+    Errors: IndexOutOfRange.
+
+    >>> import clnet as cn
+    >>> cn.tensor([1, 2, 3]).cumsum(0)
+    tensor([1, 3, 6])
+    """
+    if dtype is not None and as_dtype(dtype) is not input.dtype:
+        input = cast(input, dtype=as_dtype(dtype))
+    axis = as_dim("cumsum", dim, input.ndim)
+    if not input.ndim:
+        return input + 0 if input.dtype.kind == "f" else cast(input, dtype=int64)
+    return cumsum_(input, dim=axis)
