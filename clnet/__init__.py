@@ -138,6 +138,14 @@ from clnet.ops.elementwise import (
     trunc,
     where,
 )
+from clnet.ops.index import (
+    gather,
+    index_add,
+    index_select,
+    scatter_add,
+    take,
+    take_along_dim,
+)
 from clnet.ops.join import (
     cat,
     concat,
@@ -149,6 +157,15 @@ from clnet.ops.join import (
     tril,
     triu,
     vstack,
+)
+from clnet.ops.linalg import (
+    addmm,
+    bmm,
+    dot,
+    matmul,
+    mm,
+    mv,
+    outer,
 )
 from clnet.ops.movement import (
     broadcast_tensors,
@@ -167,6 +184,10 @@ from clnet.ops.movement import (
     unflatten,
     unsqueeze,
 )
+from clnet.ops.order import (
+    sort,
+    topk,
+)
 from clnet.ops.parts import (
     chunk,
     diagonal,
@@ -175,6 +196,44 @@ from clnet.ops.parts import (
     select,
     split,
     unbind,
+)
+from clnet.ops.random import (
+    bernoulli,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    normal,
+    rand,
+    rand_like,
+    randint,
+    randn,
+    randn_like,
+    randperm,
+    set_rng_state,
+)
+from clnet.ops.scan import (
+    cumsum,
+)
+from clnet.ops.sort import (
+    argsort,
+)
+from clnet.ops.statistics import (
+    all,
+    amax,
+    amin,
+    any,
+    argmax,
+    argmin,
+    count_nonzero,
+    logsumexp,
+    max,
+    mean,
+    min,
+    norm,
+    prod,
+    std,
+    sum,
+    var,
 )
 from clnet.transforms.anomaly import detect_anomaly
 from clnet.transforms.reverse import custom_vjp, grad, value_and_grad, vjp
