@@ -1,8 +1,8 @@
 """Saving and loading: tensors as safetensors files, and checkpoints from which training goes on.
 
 A safetensors file is the length of its header (8 bytes, little-endian), the header (JSON: dtype,
-shape and place of each tensor, and metadata) and the tensors' bytes. Files are written here, because
-safetensors' own raw interface differs between its versions, and read by safetensors.
+shape and place of each tensor, and metadata) and the bytes of the tensors. It is written here, as
+the raw interface of safetensors differs between its versions, and read by safetensors.
 """
 
 from __future__ import annotations

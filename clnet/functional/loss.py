@@ -1,4 +1,4 @@
-"""Losses, with PyTorch's names, arguments and reductions.
+"""Losses, with PyTorch's names, arguments and reductions; settings are given by keyword.
 
 The loss of a class index is picked with a comparison, not with a gather: forward and gradient then
 stay elementwise next to a softmax that touches every class anyway, and no scatter is needed.
@@ -114,6 +114,7 @@ def nll_loss(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
+    *,
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Tensor:
@@ -137,6 +138,7 @@ def cross_entropy(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
+    *,
     ignore_index: int = -100,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
@@ -190,7 +192,7 @@ def cross_entropy(
 # --- numbers -------------------------------------------------------------------------------------
 
 
-def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """Squared difference. Errors: ShapeError unless the shapes are equal.
 
     >>> import clnet as cn
@@ -201,14 +203,14 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     return _reduced("mse_loss", op.square(input - target), reduction)
 
 
-def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """Absolute difference. Errors: ShapeError unless the shapes are equal."""
     _same_shape("l1_loss", input, target)
     return _reduced("l1_loss", op.abs(input - target), reduction)
 
 
 def smooth_l1_loss(
-    input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0
+    input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0
 ) -> Tensor:
     """Absolute difference, rounded to a parabola where it is below `beta` (Girshick, 2015).
 
@@ -217,7 +219,7 @@ def smooth_l1_loss(
     if beta < 0:
         raise ValueError(f"smooth_l1_loss: got beta={beta}; needs a number >= 0")
     if beta == 0:
-        return l1_loss(input, target, reduction)
+        return l1_loss(input, target, reduction=reduction)
     _same_shape("smooth_l1_loss", input, target)
     d = input - target
     size = op.abs(d)
@@ -226,7 +228,7 @@ def smooth_l1_loss(
 
 
 def huber_loss(
-    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0
+    input: Tensor, target: Tensor, *, reduction: str = "mean", delta: float = 1.0
 ) -> Tensor:
     """Half the squared difference, linear beyond `delta` (Huber, 1964)."""
     if delta <= 0:
@@ -244,7 +246,7 @@ def _log(p: Tensor) -> Tensor:
 
 
 def binary_cross_entropy(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
+    input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
 ) -> Tensor:
     """Cross entropy, in nats, of probabilities in [0, 1] against targets in [0, 1].
 
@@ -262,6 +264,7 @@ def binary_cross_entropy_with_logits(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
+    *,
     reduction: str = "mean",
     pos_weight: Tensor | None = None,
 ) -> Tensor:
@@ -287,7 +290,7 @@ def binary_cross_entropy_with_logits(
 
 
 def kl_div(
-    input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False
+    input: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False
 ) -> Tensor:
     """Kullback-Leibler divergence of the target from exp(input), both of one shape.
 

@@ -16,6 +16,7 @@ class CrossEntropyLoss(Module):
     def __init__(
         self,
         weight: Tensor | None = None,
+        *,
         ignore_index: int = -100,
         reduction: str = "mean",
         label_smoothing: float = 0.0,
@@ -42,7 +43,7 @@ class NLLLoss(Module):
     """Negative log likelihood of class indices, from log-probabilities: `F.nll_loss`."""
 
     def __init__(
-        self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"
+        self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
     ) -> None:
         super().__init__()
         self.register_buffer("weight", weight)
@@ -63,7 +64,7 @@ class NLLLoss(Module):
 class MSELoss(Module):
     """Squared difference: `F.mse_loss`."""
 
-    def __init__(self, reduction: str = "mean") -> None:
+    def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__()
         self.reduction = reduction
 
@@ -75,7 +76,7 @@ class MSELoss(Module):
 class L1Loss(Module):
     """Absolute difference: `F.l1_loss`."""
 
-    def __init__(self, reduction: str = "mean") -> None:
+    def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__()
         self.reduction = reduction
 
@@ -87,7 +88,7 @@ class L1Loss(Module):
 class SmoothL1Loss(Module):
     """Absolute difference, rounded to a parabola where it is below `beta`: `F.smooth_l1_loss`."""
 
-    def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
+    def __init__(self, *, reduction: str = "mean", beta: float = 1.0) -> None:
         super().__init__()
         self.reduction = reduction
         self.beta = beta
@@ -100,7 +101,7 @@ class SmoothL1Loss(Module):
 class HuberLoss(Module):
     """Half the squared difference, linear beyond `delta`: `F.huber_loss`."""
 
-    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
+    def __init__(self, *, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__()
         self.reduction = reduction
         self.delta = delta
@@ -113,7 +114,7 @@ class HuberLoss(Module):
 class BCELoss(Module):
     """Cross entropy of probabilities against targets in [0, 1]: `F.binary_cross_entropy`."""
 
-    def __init__(self, weight: Tensor | None = None, reduction: str = "mean") -> None:
+    def __init__(self, weight: Tensor | None = None, *, reduction: str = "mean") -> None:
         super().__init__()
         self.register_buffer("weight", weight)
         self.reduction = reduction
@@ -129,6 +130,7 @@ class BCEWithLogitsLoss(Module):
     def __init__(
         self,
         weight: Tensor | None = None,
+        *,
         reduction: str = "mean",
         pos_weight: Tensor | None = None,
     ) -> None:
@@ -147,7 +149,7 @@ class BCEWithLogitsLoss(Module):
 class KLDivLoss(Module):
     """Kullback-Leibler divergence of the target from exp(input): `F.kl_div`."""
 
-    def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
+    def __init__(self, *, reduction: str = "mean", log_target: bool = False) -> None:
         super().__init__()
         self.reduction = reduction
         self.log_target = log_target
