@@ -58,6 +58,7 @@ class Methods:
     def __ixor__(self, other: Any) -> Tensor: ...
     def __le__(self, other: Any) -> Tensor: ...
     def __lt__(self, other: Any) -> Tensor: ...
+    def __matmul__(self, other: Any) -> Any: ...
     def __mod__(self, other: Any) -> Tensor: ...
     def __mul__(self, other: Any) -> Tensor: ...
     def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
@@ -114,6 +115,14 @@ class Methods:
     def addcmul_(self, tensor1: Any, tensor2: Any, *, value: builtins.float = ...) -> Tensor:
         """In-place `addcmul`: this tensor takes the result, and is returned."""
 
+    def addmm(
+        self, mat1: Tensor, mat2: Tensor, *, beta: builtins.float = ..., alpha: builtins.float = ...
+    ) -> Tensor:
+        """Return beta * input + alpha * (mat1 @ mat2); input broadcasts. Errors: ShapeError."""
+
+    def all(self, dim: Dims = ..., keepdim: builtins.bool = ...) -> Tensor:
+        """Return, as bool, whether every element over dims is nonzero; True over no elements."""
+
     def allclose(
         self,
         other: Any,
@@ -122,6 +131,26 @@ class Methods:
         equal_nan: builtins.bool = ...,
     ) -> builtins.bool:
         """Whether all elements are close, as `isclose` says; waits for the device."""
+
+    def amax(self, dim: Dims = ..., keepdim: builtins.bool = ...) -> Tensor:
+        """Return the largest element over dims; ties share the gradient evenly. NaN wins."""
+
+    def amin(self, dim: Dims = ..., keepdim: builtins.bool = ...) -> Tensor:
+        """Return the least element over dims; ties share the gradient evenly. NaN wins."""
+
+    def any(self, dim: Dims = ..., keepdim: builtins.bool = ...) -> Tensor:
+        """Return, as bool, whether an element over dims is nonzero; False over no elements."""
+
+    def argmax(self, dim: builtins.int | None = ..., keepdim: builtins.bool = ...) -> Tensor:
+        """Return where the largest element lies along a dim, or in the flattened tensor, as int64."""
+
+    def argmin(self, dim: builtins.int | None = ..., keepdim: builtins.bool = ...) -> Tensor:
+        """Return where the least element lies along a dim, or in the flattened tensor, as int64."""
+
+    def argsort(
+        self, dim: builtins.int = ..., descending: builtins.bool = ..., stable: builtins.bool = ...
+    ) -> Tensor:
+        """Return the indices (int64) that sort a tensor along a dim."""
 
     def asin(self) -> Tensor:
         """Inverse sine, in radians."""
@@ -150,6 +179,12 @@ class Methods:
     ) -> None:
         """Accumulate the gradient of this tensor in `grad` of the leaves that it was computed from."""
 
+    def bernoulli(self, p: builtins.float | None = ...) -> Tensor:
+        """Return 1 with the probability that each element says (or with p), else 0, in x's dtype."""
+
+    def bernoulli_(self, p: builtins.float = ...) -> Tensor:
+        """Fill a tensor in place with 1 of probability p, else 0, and return it."""
+
     def bfloat16(self) -> Tensor:
         """Return the tensor as bfloat16."""
 
@@ -176,6 +211,9 @@ class Methods:
 
     def bitwise_xor_(self, *args: Any, **options: Any) -> Tensor:
         """In-place `bitwise_xor`: this tensor takes the result, and is returned."""
+
+    def bmm(self, mat2: Tensor) -> Tensor:
+        """Return the products of two batches of matrices, [b, m, k] @ [b, k, n]. Errors: ShapeError."""
 
     def bool(self) -> Tensor:
         """Return the tensor as bool."""
@@ -228,6 +266,12 @@ class Methods:
     def cosh_(self, *args: Any, **options: Any) -> Tensor:
         """In-place `cosh`: this tensor takes the result, and is returned."""
 
+    def count_nonzero(self, dim: Dims = ...) -> Tensor:
+        """Return how many elements over dims are nonzero, as int64."""
+
+    def cumsum(self, dim: builtins.int, *, dtype: Any = ...) -> Tensor:
+        """Return y with y[t] = x[0] + .. + x[t] along a dim, computed in `dtype` if given."""
+
     def detach(self) -> Tensor:
         """The same value, through which no gradient flows."""
 
@@ -244,6 +288,9 @@ class Methods:
 
     def div_(self, other: Any, *, rounding_mode: builtins.str | None = ...) -> Tensor:
         """In-place `div`: this tensor takes the result, and is returned."""
+
+    def dot(self, tensor: Tensor) -> Tensor:
+        """Return the inner product of two vectors. Errors: ShapeError."""
 
     def double(self) -> Tensor:
         """Return the tensor as float64."""
@@ -317,6 +364,9 @@ class Methods:
     def fmod_(self, other: Any) -> Tensor:
         """In-place `fmod`: this tensor takes the result, and is returned."""
 
+    def gather(self, dim: builtins.int, index: Tensor) -> Tensor:
+        """Return y with y[i][j] = x[index[i][j]][j] for dim 0, and likewise for others."""
+
     def ge(self, other: Any) -> Tensor:
         """x >= y."""
 
@@ -337,6 +387,14 @@ class Methods:
 
     def hypot_(self, *args: Any, **options: Any) -> Tensor:
         """In-place `hypot`: this tensor takes the result, and is returned."""
+
+    def index_add(
+        self, dim: builtins.int, index: Tensor, source: Tensor, *, alpha: builtins.float = ...
+    ) -> Tensor:
+        """Return x with alpha * source[j] added to x[index[j]] along a dim, in order of j."""
+
+    def index_select(self, dim: builtins.int, index: Tensor) -> Tensor:
+        """Return the elements along a dim chosen by an index of one dimension (int32 or int64)."""
 
     def int(self) -> Tensor:
         """Return the tensor as int32."""
@@ -437,6 +495,9 @@ class Methods:
     def logical_xor_(self, *args: Any, **options: Any) -> Tensor:
         """In-place `logical_xor`: this tensor takes the result, and is returned."""
 
+    def logsumexp(self, dim: Dims = ..., keepdim: builtins.bool = ...) -> Tensor:
+        """Return log(sum(exp(x))) over dims, without overflow. Errors: DTypeError for integers."""
+
     def long(self) -> Tensor:
         """Return the tensor as int64."""
 
@@ -456,17 +517,32 @@ class Methods:
     def masked_fill_(self, mask: Tensor, value: Any) -> Tensor:
         """In-place `masked_fill`: this tensor takes the result, and is returned."""
 
+    def matmul(self, other: Tensor) -> Tensor:
+        """Return the matrix product, by PyTorch's rules."""
+
+    def max(self, dim: Any = ..., keepdim: builtins.bool = ...) -> Any:
+        """Return the largest element; along a dim, (values, indices); of two tensors, `maximum`."""
+
     def maximum(self, other: Any) -> Tensor:
         """Larger of two, NaN if either is NaN; ties share the gradient."""
 
     def maximum_(self, *args: Any, **options: Any) -> Tensor:
         """In-place `maximum`: this tensor takes the result, and is returned."""
 
+    def mean(self, dim: Dims = ..., keepdim: builtins.bool = ..., *, dtype: Any = ...) -> Tensor:
+        """Return the mean over dims (all by default): NaN over no elements."""
+
+    def min(self, dim: Any = ..., keepdim: builtins.bool = ...) -> Any:
+        """Return the least element; along a dim, (values, indices); of two tensors, `minimum`."""
+
     def minimum(self, other: Any) -> Tensor:
         """Smaller of two, NaN if either is NaN; ties share the gradient."""
 
     def minimum_(self, *args: Any, **options: Any) -> Tensor:
         """In-place `minimum`: this tensor takes the result, and is returned."""
+
+    def mm(self, mat2: Tensor) -> Tensor:
+        """Return the product of two matrices. Errors: ShapeError for other dims than two."""
 
     def movedim(self, source: Dims, destination: Dims) -> Tensor:
         """Move dimensions to other places; the others keep their order."""
@@ -476,6 +552,9 @@ class Methods:
 
     def mul_(self, *args: Any, **options: Any) -> Tensor:
         """In-place `mul`: this tensor takes the result, and is returned."""
+
+    def mv(self, vec: Tensor) -> Tensor:
+        """Return the product of a matrix and a vector. Errors: ShapeError."""
 
     def nan_to_num(
         self,
@@ -523,8 +602,19 @@ class Methods:
     def new_zeros(self, *size: Any, **options: Any) -> Tensor:
         """Return zeros of a size, of this tensor's dtype and device."""
 
+    def norm(
+        self, p: builtins.float | builtins.str = ..., dim: Dims = ..., keepdim: builtins.bool = ...
+    ) -> Tensor:
+        """Return the vector norm over dims: (sum |x|^p)^(1/p); p may be inf, -inf, 0 or 'fro' (2)."""
+
+    def normal_(self, mean: builtins.float = ..., std: builtins.float = ...) -> Tensor:
+        """Fill a tensor in place with normal numbers, and return it."""
+
     def numpy(self, *, force: builtins.bool = ...) -> np.ndarray:
         """Return the value as a read-only NumPy array; waits for the device."""
+
+    def outer(self, vec2: Tensor) -> Tensor:
+        """Return the products of all pairs of elements of two vectors, [m, n]. Errors: ShapeError."""
 
     def permute(self, *dims: Any) -> Tensor:
         """Reorder the dimensions: `x.permute(2, 0, 1)`. A view. Errors: ShapeError, IndexOutOfRange."""
@@ -534,6 +624,9 @@ class Methods:
 
     def pow_(self, exponent: Any) -> Tensor:
         """In-place `pow`: this tensor takes the result, and is returned."""
+
+    def prod(self, dim: Dims = ..., keepdim: builtins.bool = ..., *, dtype: Any = ...) -> Tensor:
+        """Return the product over dims (all by default), computed in `dtype` if given."""
 
     def ravel(self) -> Tensor:
         """Return the elements in row-major order as a vector."""
@@ -583,6 +676,9 @@ class Methods:
     def rsqrt_(self, *args: Any, **options: Any) -> Tensor:
         """In-place `rsqrt`: this tensor takes the result, and is returned."""
 
+    def scatter_add(self, dim: builtins.int, index: Tensor, src: Tensor) -> Tensor:
+        """Return x with src added where index says: y[index[i][j]][j] += src[i][j] for dim 0."""
+
     def select(self, dim: builtins.int, index: builtins.int) -> Tensor:
         """Take one index of a dimension, which goes away. A view. Errors: IndexOutOfRange."""
 
@@ -616,6 +712,11 @@ class Methods:
     def softplus_(self, *args: Any, **options: Any) -> Tensor:
         """In-place `softplus`: this tensor takes the result, and is returned."""
 
+    def sort(
+        self, dim: builtins.int = ..., descending: builtins.bool = ..., stable: builtins.bool = ...
+    ) -> Any:
+        """Return the elements in order along a dim, and their indices: (values, indices)."""
+
     def split(
         self, split_size_or_sections: builtins.int | Sequence[builtins.int], dim: builtins.int = ...
     ) -> builtins.tuple[Tensor, ...]:
@@ -636,6 +737,16 @@ class Methods:
     def squeeze(self, dim: Dims | None = ...) -> Tensor:
         """Remove the dimensions of size 1, or those of them that `dim` names."""
 
+    def std(
+        self,
+        dim: Dims = ...,
+        unbiased: builtins.bool = ...,
+        keepdim: builtins.bool = ...,
+        *,
+        correction: builtins.float | None = ...,
+    ) -> Tensor:
+        """Return the standard deviation over dims: the root of `var`, with its arguments."""
+
     def stride(self) -> builtins.tuple[builtins.int, ...]:
         """Return the distance in elements between neighbours along each dimension."""
 
@@ -645,11 +756,17 @@ class Methods:
     def sub_(self, other: Any, *, alpha: builtins.float = ...) -> Tensor:
         """In-place `sub`: this tensor takes the result, and is returned."""
 
+    def sum(self, dim: Dims = ..., keepdim: builtins.bool = ..., *, dtype: Any = ...) -> Tensor:
+        """Return the sum over dims (all by default), computed in `dtype` if given."""
+
     def swapaxes(self, axis0: builtins.int, axis1: builtins.int) -> Tensor:
         """Exchange two dimensions: `transpose` by NumPy's name."""
 
     def t(self) -> Tensor:
         """Transpose a matrix; vectors and numbers stay as they are. Errors: ShapeError."""
+
+    def take_along_dim(self, indices: Tensor, dim: builtins.int | None = ...) -> Tensor:
+        """Return the elements chosen along a dim, as `gather`; without dim, of the flattened tensor."""
 
     def tan(self) -> Tensor:
         """Tangent, x in radians."""
@@ -679,6 +796,15 @@ class Methods:
     def tolist(self) -> Any:
         """Return the value as nested lists of Python numbers, or as one number if 0-d."""
 
+    def topk(
+        self,
+        k: builtins.int,
+        dim: builtins.int = ...,
+        largest: builtins.bool = ...,
+        sorted: builtins.bool = ...,
+    ) -> Any:
+        """Return the k largest (or least) elements along a dim in order, and their indices."""
+
     def transpose(self, dim0: builtins.int, dim1: builtins.int) -> Tensor:
         """Exchange two dimensions. A view. Errors: IndexOutOfRange."""
 
@@ -703,8 +829,21 @@ class Methods:
     def unflatten(self, dim: builtins.int, sizes: Sequence[builtins.int]) -> Tensor:
         """Split a dimension into several; one of their sizes may be -1."""
 
+    def uniform_(self, low: builtins.float = ..., high: builtins.float = ...) -> Tensor:
+        """Fill a tensor in place with numbers uniform in [low, high), and return it."""
+
     def unsqueeze(self, dim: builtins.int) -> Tensor:
         """Insert a dimension of size 1 at `dim`."""
+
+    def var(
+        self,
+        dim: Dims = ...,
+        unbiased: builtins.bool = ...,
+        keepdim: builtins.bool = ...,
+        *,
+        correction: builtins.float | None = ...,
+    ) -> Tensor:
+        """Return the variance over dims: squared distances to the mean over (count - correction)."""
 
     def view(self, *shape: Any) -> Tensor:
         """Give the elements another shape: `reshape`, which in clnet always writes through."""
