@@ -187,43 +187,38 @@ def scalar_node(value: bool | int | float, dtype: DType) -> Node:
     return Node(Spec((), dtype), value=value)
 
 
-def _operand(op: Op, position: int, x: Any) -> Node | bool | int | float:
-    if isinstance(x, Tensor):
-        return x.node
+def _number_of(op: Op, x: Any) -> bool | int | float:
     if isinstance(x, (bool, int, float)):
         return x
     if isinstance(x, np.generic):
         return x.item()
     given = f"{type(x).__module__}.{type(x).__name__}".removeprefix("builtins.")
-    raise DTypeError(
-        f"{op.name}: operand {position + 1} is a {given}; needs a Tensor or a number"
-        f"{' (make one with cn.tensor(...))' if isinstance(x, (np.ndarray, list, tuple)) else ''}"
-    )
+    hint = " (make one with cn.tensor(...))" if isinstance(x, (np.ndarray, list, tuple)) else ""
+    raise DTypeError(f"{op.name}: an operand is a {given}; needs a Tensor or a number{hint}")
 
 
 def _promoted(op: Op, operands: list[Any]) -> list[Node]:
     """Bring the operands to one dtype as the record asks; Python numbers become scalar nodes."""
+    if not op.promote:
+        return [x if isinstance(x, Node) else _number(op, x, scalar_dtype(x)) for x in operands]
     skip = 1 if op.promote == "last" else 0
-    group = operands[skip:] if op.promote else []
-    nodes = [x for x in group if isinstance(x, Node)]
-    if len(nodes) == len(group) and len({n.spec.dtype for n in nodes}) == 1:
-        dtype = nodes[0].spec.dtype
-    elif group:
-        numbers = [x for x in group if not isinstance(x, Node)]
-        dtype = result_type([(n.spec.dtype, n.spec.ndim) for n in nodes], numbers)
-    else:
-        dtype = None
-    if op.promote == "float" and dtype is not None and dtype.kind != "f":
+    group = operands[skip:]
+    dtype = group[0].spec.dtype if isinstance(group[0], Node) else None
+    for x in group:
+        if not isinstance(x, Node) or x.spec.dtype is not dtype:
+            nodes = [(n.spec.dtype, n.spec.ndim) for n in group if isinstance(n, Node)]
+            dtype = result_type(nodes, [n for n in group if not isinstance(n, Node)])
+            break
+    assert dtype is not None
+    if op.promote == "float" and dtype.kind != "f":
         dtype = default_of("f")
-    result = []
     for i, x in enumerate(operands):
         wanted = dtype if i >= skip else None
         if not isinstance(x, Node):
-            x = _number(op, x, wanted or scalar_dtype(x))
+            operands[i] = _number(op, x, wanted or scalar_dtype(x))
         elif wanted is not None and x.spec.dtype is not wanted:
-            x = record(OPS["cast"], (x,), {"dtype": wanted})
-        result.append(x)
-    return result
+            operands[i] = record(OPS["cast"], (x,), {"dtype": wanted})
+    return operands
 
 
 def _number(op: Op, x: bool | int | float, dtype: DType) -> Node:
@@ -268,8 +263,9 @@ def bind(op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> Tensor:
     Errors: ShapeError, DTypeError from the record's rule, DeviceError for operands on different
     devices; all at the caller's line, before anything runs.
     """
-    nodes = _promoted(op, [_operand(op, i, x) for i, x in enumerate(operands)])
-    if op.broadcast:
+    found = [x.node if isinstance(x, Tensor) else _number_of(op, x) for x in operands]
+    nodes = _promoted(op, found)
+    if op.broadcast and len(nodes) > 1:
         shapes = {n.spec.shape for n in nodes if n.value is None}
         if len(shapes) > 1:
             shape = broadcast_shapes(op.name, *(n.spec.shape for n in nodes))
@@ -358,7 +354,9 @@ class Tensor(Methods):
     def __init__(self, node: Node, view: bool = True) -> None:
         self._hooks: list[Callable[[Tensor], Tensor | None]] | None = None
         self._parent: Tensor | None = None
-        self._root = self
+        # The tensor that this one is, in the end, a view of; None for a tensor that is none, since
+        # a tensor which held itself would be freed only by the garbage collector.
+        self._root: Tensor | None = None
         self._seen = self._version = 0
         self.grad: Tensor | None = None
         self._hold(node)
@@ -368,7 +366,8 @@ class Tensor(Methods):
     def _view_of(self, base: Node) -> None:
         parent = base.holder()
         if parent is not None:
-            self._parent, self._root = parent, parent._root
+            self._parent = parent
+            self._root = parent if parent._root is None else parent._root
             self._seen = self._root._version
 
     def _hold(self, node: Node) -> None:
@@ -378,9 +377,9 @@ class Tensor(Methods):
     @property
     def node(self) -> Node:
         """The node that is this tensor's value now."""
-        if self._seen != self._root._version and self._parent is not None:
+        if self._root is not None and self._seen != self._root._version:
             old = self._node
-            assert old.op is not None
+            assert old.op is not None and self._parent is not None
             self._seen = self._root._version
             self._hold(record(old.op, (self._parent.node,), old.attrs))
         return self._node

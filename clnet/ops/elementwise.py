@@ -22,20 +22,21 @@ def _same(name: str, result: DType | None = None, kinds: str = "bif") -> Callabl
     """Return the rule of ops whose result has the operands' shape and `result` or their dtype."""
 
     def spec(*operands: Spec) -> Spec:
-        first = operands[-1]
+        last = operands[-1]
         for o in operands:
             if o.dtype.kind not in kinds:
                 words = {"b": "bool", "i": "integer", "f": "floating-point"}
                 given = ", ".join(map(str, operands))
                 wanted = " or ".join(words[k] for k in kinds)
                 raise DTypeError(f"{name}: got {given}; needs {wanted} operands")
-        if len(operands) == 1:
-            shape = first.shape
-        elif all(o.shape == first.shape for o in operands):
-            shape = first.shape
-        else:
-            shape = broadcast_shapes(name, *(o.shape for o in operands))
-        return Spec(shape, result or first.dtype)
+        shape = last.shape
+        for o in operands:
+            if o.shape != shape:
+                shape = broadcast_shapes(name, *(o.shape for o in operands))
+                break
+        if shape is last.shape and result is None:
+            return last
+        return Spec(shape, result or last.dtype)
 
     return spec
 
