@@ -259,7 +259,7 @@ softplus = _float(
 )  # fmt: skip
 relu = elementwise(
     "relu", "max(x, 0); NaN stays NaN.", "x < 0 ? 0 : x", lambda x: np.maximum(x, 0),
-    (lambda d, r, x: where(x > 0, d, 0),), low=0.3, kinds="if",
+    (lambda d, r, x: where(r > 0, d, 0),), low=0.3, kinds="if",
 )  # fmt: skip
 atan2 = elementwise(
     "atan2", "Angle of the point (y, x): atan2(first, second), in radians.", "atan2(x, y)",
