@@ -7,6 +7,7 @@
 tensor([2., 4., 6.])
 """
 
+from clnet import functional, nn, optim
 from clnet.core import Tensor, enable_grad, is_grad_enabled, no_grad
 from clnet.core import evaluate as eval
 from clnet.device import (
@@ -43,6 +44,8 @@ from clnet.errors import (
     OutOfMemoryError,
     ShapeError,
 )
+from clnet.functional import log_softmax, softmax
+from clnet.io import load, load_checkpoint, load_metadata, save, save_checkpoint
 from clnet.ops.arithmetic import (
     add,
     addcdiv,
@@ -331,6 +334,7 @@ __all__ = [
     "from_numpy",
     "full",
     "full_like",
+    "functional",
     "gather",
     "ge",
     "get_rng_state",
@@ -351,10 +355,14 @@ __all__ = [
     "le",
     "lerp",
     "linspace",
+    "load",
+    "load_checkpoint",
+    "load_metadata",
     "log",
     "log1p",
     "log2",
     "log10",
+    "log_softmax",
     "logaddexp",
     "logical_and",
     "logical_not",
@@ -380,11 +388,13 @@ __all__ = [
     "narrow",
     "ne",
     "neg",
+    "nn",
     "no_grad",
     "norm",
     "normal",
     "ones",
     "ones_like",
+    "optim",
     "outer",
     "permute",
     "pow",
@@ -406,6 +416,8 @@ __all__ = [
     "round",
     "rsqrt",
     "rsub",
+    "save",
+    "save_checkpoint",
     "scatter_add",
     "select",
     "set_default_device",
@@ -414,6 +426,7 @@ __all__ = [
     "sign",
     "sin",
     "sinh",
+    "softmax",
     "softplus",
     "sort",
     "split",

@@ -1,8 +1,10 @@
 """Modules: layers, models, losses, with PyTorch's names, arguments and semantics.
 
-`clip_grad_norm_` and `clip_grad_value_` are here, not in a `utils` below.
+`clip_grad_norm_` and `clip_grad_value_` are here, not in a `utils` below; `functional` is
+`clnet.functional`.
 """
 
+from clnet import functional
 from clnet.nn import init
 from clnet.nn.activation import (
     CELU,
@@ -120,5 +122,6 @@ __all__ = [
     "Unflatten",
     "clip_grad_norm_",
     "clip_grad_value_",
+    "functional",
     "init",
 ]
