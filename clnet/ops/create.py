@@ -238,13 +238,20 @@ def empty_like(input: Tensor, **options: Any) -> Tensor:
 
 
 @method("new_full")
-def new_full(input: Tensor, size: Any, fill_value: Any, **options: Any) -> Tensor:
+def new_full(
+    input: Tensor,
+    size: Any,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Return a tensor of a size that is one number everywhere, of this one's dtype and device."""
-    dtype, device = options.pop("dtype", None), options.pop("device", None)
     found = input.dtype if dtype is None else as_dtype(dtype)
     on = input.node.device if device is None else core.runtime.device(device)
     result = filled("new_full", as_sizes("new_full", (size,)), fill_value, found, on)
-    return result.requires_grad_(**options)
+    return result.requires_grad_(requires_grad)
 
 
 @method("new_zeros")

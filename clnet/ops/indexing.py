@@ -1,7 +1,7 @@
-"""`x[...]` and `x[...] = value`, with NumPy's rules: slices, None, Ellipsis, integers, arrays, masks.
+"""`x[...]` and `x[...] = value`, with NumPy's rules: slices, None, ..., integers, arrays, masks.
 
-Slices, integers, None and Ellipsis make a view. Integer arrays (lists, NumPy arrays, tensors) and
-bool masks make a copy: the dimensions that they index are merged into one, along which a single flat
+Slices, integers, None and ... make a view. Integer arrays (lists, NumPy arrays, tensors) and bool
+masks make a copy: the dimensions that they index are merged into one, along which a single flat
 index is then taken (or written). Several arrays broadcast against each other; their dimensions come
 first in the result unless all arrays stand side by side.
 """
@@ -45,12 +45,17 @@ _Item = _Slice | int | _Array | None
 
 
 # --- from keys to items --------------------------------------------------------------------------
+def _check_mask(mask: _Array, shape: Sequence[int], given: object) -> None:
+    covered = list(shape[: mask.ndim])
+    if list(mask.shape) != covered:
+        raise IndexOutOfRange(
+            f"index: a mask of shape {list(mask.shape)} for {given}; needs {covered}"
+        )
+
+
 def _masked(mask: _Array, shape: Sequence[int], given: object) -> list[_Item]:
     """Return a bool mask as the integer arrays of its true elements; needs its values."""
-    if tuple(mask.shape) != tuple(shape[: mask.ndim]):
-        raise IndexOutOfRange(
-            f"index: a mask of shape {list(mask.shape)} for {given}; needs {list(shape[: mask.ndim])}"
-        )
+    _check_mask(mask, shape, given)
     values = host_array(mask) if isinstance(mask, Tensor) else mask
     return list(values.nonzero())
 
@@ -218,7 +223,8 @@ def _flat_index(arrays: Sequence[_Array], sizes: Sequence[int], device: Any) -> 
 
 
 def _locate(input: Tensor, items: list[_Item]) -> _Located:
-    # An integer beside arrays counts as an array, as in NumPy: it decides where their dimensions go.
+    # An integer beside arrays counts as an array, as in NumPy, when it is decided whether they
+    # stand side by side.
     items = [np.asarray(i) if isinstance(i, int) else i for i in items]
     places = [i for i, item in enumerate(items) if isinstance(item, (np.ndarray, Tensor))]
     arrays = [items[i] for i in places]
@@ -247,7 +253,7 @@ def _flattened(located: _Located, device: Any) -> Tensor:
 
 
 def _writers(located: _Located, device: Any) -> Tensor:
-    """Return for each row of the dimension the position of its last writer, -1 where there is none."""
+    """Return for each row of the dimension the position of its last writer, -1 if there is none."""
     rows = located.view.shape[located.dim]
     if isinstance(located.index, np.ndarray):
         index = np.broadcast_to(located.index, located.shape).reshape(-1)
@@ -342,11 +348,7 @@ def _fitted(value: Any, shape: tuple[int, ...]) -> Any:
 
 def _fill_mask(input: Tensor, mask: Tensor, value: Any) -> None:
     """Write one number where a mask holds, without waiting for the mask."""
-    if mask.shape != input.shape[: mask.ndim]:
-        raise IndexOutOfRange(
-            f"index: a mask of shape {list(mask.shape)} for {input.node.spec}; "
-            f"needs {list(input.shape[: mask.ndim])}"
-        )
+    _check_mask(mask, input.shape, input.node.spec)
     if not isinstance(value, Tensor):
         value = filled("index", (), value, input.dtype, input.node.device)
     wide = views.reshape(mask, shape=(*mask.shape, *(1,) * (input.ndim - mask.ndim)))
