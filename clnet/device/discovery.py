@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from clnet.device import loader
+from clnet.device import loader, toolchain
 from clnet.device.opencl import PLATFORM_NOT_FOUND, cl, import_error
 from clnet.device.runtime import Device
 from clnet.errors import DeviceError
@@ -57,6 +57,7 @@ def _discover() -> Discovery:
             "`pip install --force-reinstall pyopencl`"
         )
         return Discovery((), (), (), problem)
+    toolchain.provide_linker()
     try:
         platforms = cl.get_platforms()
     except cl.Error as error:
