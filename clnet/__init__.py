@@ -149,6 +149,7 @@ from clnet.ops.index import (
     take,
     take_along_dim,
 )
+from clnet.ops.indexing import index_fill, masked_select, nonzero
 from clnet.ops.join import (
     cat,
     concat,
@@ -200,6 +201,7 @@ from clnet.ops.parts import (
     split,
     unbind,
 )
+from clnet.ops.properties import is_floating_point, numel
 from clnet.ops.random import (
     bernoulli,
     get_rng_state,
@@ -343,10 +345,12 @@ __all__ = [
     "hstack",
     "hypot",
     "index_add",
+    "index_fill",
     "index_select",
     "initial_seed",
     "int32",
     "int64",
+    "is_floating_point",
     "is_grad_enabled",
     "isclose",
     "isfinite",
@@ -372,6 +376,7 @@ __all__ = [
     "lt",
     "manual_seed",
     "masked_fill",
+    "masked_select",
     "matmul",
     "max",
     "maximum",
@@ -390,8 +395,10 @@ __all__ = [
     "neg",
     "nn",
     "no_grad",
+    "nonzero",
     "norm",
     "normal",
+    "numel",
     "ones",
     "ones_like",
     "optim",

@@ -25,6 +25,9 @@ class Methods:
         """What `numpy.asarray(x)` calls: `x.numpy()`, as another dtype where NumPy asks for one."""
 
     def __bool__(self) -> builtins.bool: ...
+    def __contains__(self, element: Any) -> builtins.bool:
+        """Whether a number is among the elements; waits for the device."""
+
     def __dlpack__(self, **options: Any) -> Any:
         """Export a copy of the value on the host by DLPack, through NumPy."""
 
@@ -283,6 +286,9 @@ class Methods:
     ) -> Tensor:
         """Return the diagonals of two dimensions as the last one; offset > 0 lies above. A view."""
 
+    def dim(self) -> builtins.int:
+        """Return the number of dimensions."""
+
     def div(self, other: Any, *, rounding_mode: builtins.str | None = ...) -> Tensor:
         """Divide elementwise; rounding_mode None (integers give float32), "trunc" or "floor"."""
 
@@ -294,6 +300,9 @@ class Methods:
 
     def double(self) -> Tensor:
         """Return the tensor as float64."""
+
+    def element_size(self) -> builtins.int:
+        """Return the size of an element in bytes."""
 
     def eq(self, other: Any) -> Tensor:
         """x == y."""
@@ -393,6 +402,9 @@ class Methods:
     ) -> Tensor:
         """Return x with alpha * source[j] added to x[index[j]] along a dim, in order of j."""
 
+    def index_fill(self, dim: builtins.int, index: Tensor, value: Any) -> Tensor:
+        """Return the tensor with the rows that index names, along a dimension, filled with a number."""
+
     def index_select(self, dim: builtins.int, index: Tensor) -> Tensor:
         """Return the elements along a dim chosen by an index of one dimension (int32 or int64)."""
 
@@ -401,6 +413,9 @@ class Methods:
 
     def is_contiguous(self) -> builtins.bool:
         """Return whether the elements lie, or will lie, in row-major order without gaps."""
+
+    def is_floating_point(self) -> builtins.bool:
+        """Return whether the dtype is float16, bfloat16, float32 or float64."""
 
     def isclose(
         self,
@@ -468,6 +483,9 @@ class Methods:
     def log_(self, *args: Any, **options: Any) -> Tensor:
         """In-place `log`: this tensor takes the result, and is returned."""
 
+    def log_softmax(self, dim: builtins.int, dtype: DType | None = ...) -> Tensor:
+        """log(softmax(x)) along `dim`, without underflow; 16-bit floats are computed in float32."""
+
     def logaddexp(self, other: Tensor) -> Tensor:
         """log(e^input + e^other) without overflow."""
 
@@ -516,6 +534,9 @@ class Methods:
 
     def masked_fill_(self, mask: Tensor, value: Any) -> Tensor:
         """In-place `masked_fill`: this tensor takes the result, and is returned."""
+
+    def masked_select(self, mask: Tensor) -> Tensor:
+        """Return the elements where a bool mask holds, as a vector; waits for the mask."""
 
     def matmul(self, other: Tensor) -> Tensor:
         """Return the matrix product, by PyTorch's rules."""
@@ -575,6 +596,10 @@ class Methods:
     def narrow(self, dim: builtins.int, start: builtins.int, length: builtins.int) -> Tensor:
         """Take `length` elements along a dimension, from `start`. A view. Errors: IndexOutOfRange."""
 
+    @property
+    def nbytes(self) -> builtins.int:
+        """Bytes of all elements."""
+
     def ne(self, other: Any) -> Tensor:
         """x != y."""
 
@@ -590,7 +615,15 @@ class Methods:
     def new_empty(self, *size: Any, **options: Any) -> Tensor:
         """Return a tensor whose values do not matter, of this one's dtype and device."""
 
-    def new_full(self, size: Any, fill_value: Any, **options: Any) -> Tensor:
+    def new_full(
+        self,
+        size: Any,
+        fill_value: Any,
+        *,
+        dtype: Any = ...,
+        device: Any = ...,
+        requires_grad: builtins.bool = ...,
+    ) -> Tensor:
         """Return a tensor of a size that is one number everywhere, of this one's dtype and device."""
 
     def new_ones(self, *size: Any, **options: Any) -> Tensor:
@@ -602,6 +635,9 @@ class Methods:
     def new_zeros(self, *size: Any, **options: Any) -> Tensor:
         """Return zeros of a size, of this tensor's dtype and device."""
 
+    def nonzero(self, *, as_tuple: builtins.bool = ...) -> Tensor | builtins.tuple[Tensor, ...]:
+        """Return the indices of the elements that are not zero, a row each; waits for the device."""
+
     def norm(
         self, p: builtins.float | builtins.str = ..., dim: Dims = ..., keepdim: builtins.bool = ...
     ) -> Tensor:
@@ -609,6 +645,9 @@ class Methods:
 
     def normal_(self, mean: builtins.float = ..., std: builtins.float = ...) -> Tensor:
         """Fill a tensor in place with normal numbers, and return it."""
+
+    def numel(self) -> builtins.int:
+        """Return the number of elements."""
 
     def numpy(self, *, force: builtins.bool = ...) -> np.ndarray:
         """Return the value as a read-only NumPy array; waits for the device."""
@@ -705,6 +744,14 @@ class Methods:
 
     def sinh_(self, *args: Any, **options: Any) -> Tensor:
         """In-place `sinh`: this tensor takes the result, and is returned."""
+
+    def size(
+        self, dim: builtins.int | None = ...
+    ) -> builtins.tuple[builtins.int, ...] | builtins.int:
+        """Return the shape, or the size of one dimension."""
+
+    def softmax(self, dim: builtins.int, dtype: DType | None = ...) -> Tensor:
+        """e^x divided by its sum along `dim`; 16-bit floats are computed in float32."""
 
     def softplus(self) -> Tensor:
         """log(1 + e^x), without overflow."""
@@ -850,9 +897,6 @@ class Methods:
 
     def where(self, condition: Tensor, other: Any) -> Tensor:
         """Take this tensor where the condition holds, else other."""
-
-    def where_(self, condition: Tensor, other: Any) -> Tensor:
-        """In-place `where`: this tensor takes the result, and is returned."""
 
     def zero_(self) -> Tensor:
         """Set every element to 0."""

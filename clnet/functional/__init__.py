@@ -49,6 +49,7 @@ from clnet.functional.loss import (
     nll_loss,
     smooth_l1_loss,
 )
+from clnet.ops.join import pad
 
 __all__ = [
     "binary_cross_entropy",
@@ -78,6 +79,7 @@ __all__ = [
     "nll_loss",
     "normalize",
     "one_hot",
+    "pad",
     "pairwise_distance",
     "relu",
     "relu6",

@@ -210,6 +210,12 @@ def isclose(
     return close
 
 
+@method("__contains__")
+def _contains(input: Tensor, element: Any) -> bool:
+    """Whether a number is among the elements; waits for the device."""
+    return item(e.eq(input, element).any())
+
+
 @method("allclose")
 def allclose(
     input: Tensor,

@@ -20,8 +20,9 @@ from clnet.core import Tensor, broadcast_shapes, method
 from clnet.dtypes import int64
 from clnet.errors import DTypeError, IndexOutOfRange, ShapeError
 from clnet.ops import views
-from clnet.ops.convert import host_array
+from clnet.ops.convert import host_array, host_values
 from clnet.ops.create import filled, tensor
+from clnet.ops.dims import as_dim
 from clnet.ops.elementwise import cast, where
 from clnet.ops.join import cat
 from clnet.ops.operators import copy_
@@ -354,3 +355,39 @@ def _fill_mask(input: Tensor, mask: Tensor, value: Any) -> None:
     wide = views.reshape(mask, shape=(*mask.shape, *(1,) * (input.ndim - mask.ndim)))
     fitted = value.to(input.dtype, device=input.device)
     input.assign(where(wide, fitted, input))
+
+
+# --- positions -----------------------------------------------------------------------------------
+@method("nonzero")
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Tensor | tuple[Tensor, ...]:
+    """Return the indices of the elements that are not zero, a row each; waits for the device.
+
+    int64, [count, ndim]; with as_tuple a vector for each dimension, which indexes the elements.
+
+    >>> import clnet as cn
+    >>> cn.tensor([0, 3, 0, 5]).nonzero()
+    tensor([[1],
+            [3]])
+    """
+    positions = np.atleast_1d(host_values(input)).nonzero()
+    device = input.device
+    if as_tuple:
+        return tuple(tensor(p, int64, device) for p in positions)
+    rows = np.stack(positions, axis=1)
+    return tensor(rows if input.ndim else rows[:, :0], int64, device)
+
+
+@method("masked_select")
+def masked_select(input: Tensor, mask: Tensor) -> Tensor:
+    """Return the elements where a bool mask holds, as a vector; waits for the mask."""
+    shape = broadcast_shapes("masked_select", input.shape, mask.shape)
+    return _get(views.expand(input, shape=shape), views.expand(mask, shape=shape))
+
+
+@method("index_fill")
+def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
+    """Return the tensor with the rows that index names, along a dimension, filled with a number."""
+    result = input.clone()
+    at = as_dim("index_fill", dim, input.ndim)
+    _set(result, (*[slice(None)] * at, index), value)
+    return result

@@ -174,7 +174,7 @@ def zero_(input: Tensor) -> Tensor:
 for _op in list(OPS.values()):
     if _op.symbol:
         install_operators(_op)
-_RECORDS = [op.name for op in OPS.values() if op.expr is not None and op.name in METHODS]
+_RECORDS = [op.name for op in OPS.values() if op.expr is not None and op.method]
 _COMPOSITIONS = ("clamp", "clip", "fmod", "masked_fill", "lerp", "addcmul", "addcdiv", "nan_to_num")
 for _name in (*_RECORDS, *_COMPOSITIONS):
     install_in_place(_name)
