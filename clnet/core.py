@@ -11,11 +11,11 @@ import contextlib
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
-from clnet.dtypes import DType, as_dtype, default_of, result_type, scalar_dtype
+from clnet.dtypes import DType, default_of, result_type, scalar_dtype
 from clnet.errors import ClnetError, DeviceError, DTypeError, GradientError, ShapeError
 from clnet.methods import Methods
 from clnet.records import OPS, Layout, Op, Spec, row_major
@@ -37,7 +37,8 @@ class Runtime(Protocol):
         """The device that a user means by `spec` (None: the default device)."""
 
 
-runtime: Runtime
+# Set when clnet.engine is imported, which clnet itself does.
+runtime = cast(Runtime, None)
 
 
 class _Modes(threading.local):
@@ -278,7 +279,7 @@ def bind(op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> Tensor:
     return Tensor(record(op, tuple(nodes), attrs))
 
 
-Op.bind = staticmethod(bind)  # type: ignore[assignment]
+Op.bind = staticmethod(bind)
 
 
 def record(op: Op, inputs: tuple[Node, ...], attrs: dict[str, Any]) -> Node:
@@ -431,8 +432,7 @@ class Tensor(Methods):
             )
         if not requires_grad and not node.leaf:
             raise GradientError(
-                "requires_grad: cannot be switched off on a result of recorded ops; "
-                "use x.detach()"
+                "requires_grad: cannot be switched off on a result of recorded ops; use x.detach()"
             )
         node.needs_grad = node.leaf = requires_grad
         node.hooks = self._hooks
@@ -529,4 +529,3 @@ def method(name: str) -> Callable[[Any], Any]:
         return function
 
     return install
-

@@ -1,4 +1,4 @@
-"""The dtypes of clnet, their promotion, and their conversion from what NumPy and Python call them."""
+"""The dtypes of clnet, their promotion, and what NumPy and Python call them."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ bfloat16 = _dtype("bfloat16", "f", "uint16", 5)
 float32 = _dtype("float32", "f", "float32", 6)
 float64 = _dtype("float64", "f", "float64", 7)
 
-DTYPES = {
-    d.name: d for d in (bool_, uint8, int32, int64, float16, bfloat16, float32, float64)
-}
+DTYPES = {d.name: d for d in (bool_, uint8, int32, int64, float16, bfloat16, float32, float64)}
 _KINDS = {"b": 0, "i": 1, "f": 2}
 _PYTHON = {bool: bool_, int: int64, float: float32}
 _DEFAULTS = {"b": bool_, "i": int64, "f": float32}
@@ -104,7 +102,7 @@ def scalar_dtype(value: bool | int | float) -> DType:
 
 
 def result_type(tensors: list[tuple[DType, int]], scalars: list[Any]) -> DType:
-    """Return the common dtype of operands, given as (dtype, rank of the array) and as Python numbers.
+    """Return the common dtype of operands: tensors as (dtype, number of dimensions), numbers.
 
     PyTorch's rule: tensors with dimensions decide; 0-d tensors, then Python numbers, count only
     where they are of a higher kind (bool < integer < float).
@@ -118,9 +116,7 @@ def result_type(tensors: list[tuple[DType, int]], scalars: list[Any]) -> DType:
         common = group[0]
         for other in group[1:]:
             common = promote(common, other)
-        if result is None:
-            result = common
-        elif _KINDS[common.kind] > _KINDS[result.kind]:
+        if result is None or _KINDS[common.kind] > _KINDS[result.kind]:
             result = common
     assert result is not None, "result_type needs at least one operand"
     return result

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from clnet.dtypes import DType
 
@@ -51,7 +51,7 @@ def row_major(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 class Layout(NamedTuple):
-    """How a value lies in its buffer: shape, strides in elements (0 and negative allowed), dtype."""
+    """How a value lies in its buffer: shape, strides in elements (0, negative allowed), dtype."""
 
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -96,9 +96,9 @@ def collapse(
 
 
 class In(NamedTuple):
-    """Kernel argument pair: the buffer of input `index`, then its element offset (long)."""
+    """Kernel argument pair: the buffer of operand `operand`, then its element offset (long)."""
 
-    index: int
+    operand: int
 
 
 class Out(NamedTuple):
@@ -111,7 +111,7 @@ class Out(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Kernel argument pair: a temporary buffer of `nbytes` shared by the op's launches, offset 0."""
+    """Kernel argument pair: a temporary buffer of `nbytes` that the op's launches share, and 0."""
 
     name: str
     nbytes: int
@@ -125,9 +125,9 @@ class Scalar(NamedTuple):
 
 
 class Value(NamedTuple):
-    """Kernel argument: the value of input `index`, a Python scalar, as OpenCL type `ctype`."""
+    """Kernel argument: the value of operand `operand`, a Python scalar, as OpenCL type `ctype`."""
 
-    index: int
+    operand: int
     ctype: str
 
 
@@ -260,10 +260,10 @@ class Op:
 
     def __call__(self, *operands: Any, **attrs: Any) -> Any:
         """Record the op on the graph; see `clnet.core.bind`."""
-        return self.bind(self, operands, attrs)
+        return type(self).bind(self, operands, attrs)
 
     # Set by clnet.core, which lies above the records.
-    bind = staticmethod(lambda op, operands, attrs: None)
+    bind: ClassVar[Callable[[Op, Sequence[Any], dict[str, Any]], Any]]
 
     def __repr__(self) -> str:
         return f"<op {self.name}: {self.doc}>"

@@ -33,7 +33,9 @@ def _describe(graph: Graph, position: int) -> str:
         return f"in memory, strides {list(node.strides or ())}"
     assert node.op is not None
     attrs = [f"{key}={value}" for key, value in node.attrs.items()]
-    return f"{node.op.name}({', '.join([_operand(graph, i) for i in graph.inputs[position]] + attrs)})"
+    return (
+        f"{node.op.name}({', '.join([_operand(graph, i) for i in graph.inputs[position]] + attrs)})"
+    )
 
 
 def _task_line(number: int, task: Task) -> str:
@@ -69,7 +71,9 @@ def explain(*tensors: Tensor, source: bool = True) -> str:
     lines = [f"graph: {len(graph.nodes)} nodes"]
     for position, node in enumerate(graph.nodes):
         mark = "  -> kept" if graph.flags[position] == OUTPUT else ""
-        lines.append(f"{'%' + str(position):>6} {node.spec!s:24} {_describe(graph, position)}{mark}")
+        lines.append(
+            f"{'%' + str(position):>6} {node.spec!s:24} {_describe(graph, position)}{mark}"
+        )
     count = len(plan.tasks)
     lines.append(f"plan: {count} launch{'' if count == 1 else 'es'} on {on}")
     lines += [_task_line(i, task) for i, task in enumerate(plan.tasks)]
@@ -109,9 +113,10 @@ def draw_svg(*tensors: Tensor) -> str:
     """
     dot = shutil.which("dot")
     if dot is None:
-        raise ClnetError("draw_svg: Graphviz' `dot` was not found; install graphviz, or use cn.draw")
+        raise ClnetError(
+            "draw_svg: Graphviz' `dot` was not found; install graphviz, or use cn.draw"
+        )
     source = draw(*tensors)
     return subprocess.run(
         [dot, "-Tsvg"], input=source, capture_output=True, text=True, check=True
     ).stdout
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clnet.dtypes import DType
@@ -70,7 +70,7 @@ class Step:
     operands: tuple[tuple[str, DType], ...]
 
 
-def op_expr(expr: str | dict[str, str], dtype: DType) -> str:
+def op_expr(expr: str | Mapping[str, str], dtype: DType) -> str:
     """Return the expression that a record gives for operands of `dtype`."""
     if isinstance(expr, str):
         return expr
@@ -104,7 +104,9 @@ class Source:
     strides: tuple[tuple[int, ...], ...]
 
 
-def fused_source(out: Spec, operands: Sequence[Operand], steps: Sequence[Step], local: int) -> Source:
+def fused_source(
+    out: Spec, operands: Sequence[Operand], steps: Sequence[Step], local: int
+) -> Source:
     """Write the elementwise skeleton's macros for a chain of ops."""
     buffers = [o for o in operands if o.layout is not None]
     sizes, walks = collapse(
@@ -119,7 +121,9 @@ def fused_source(out: Spec, operands: Sequence[Operand], steps: Sequence[Step], 
     rank = 0 if flat else len(sizes)
 
     params, hoist, bases, body = [], [], [], []
-    rows = [f"const INDEX i{d} = r{d} % n{d}, r{d - 1} = r{d} / n{d};" for d in range(rank - 2, 0, -1)]
+    rows = [
+        f"const INDEX i{d} = r{d} % n{d}, r{d - 1} = r{d} / n{d};" for d in range(rank - 2, 0, -1)
+    ]
     if rank > 1:
         rows = [f"const INDEX r{rank - 2} = row;", *rows, "const INDEX i0 = r0;"]
     bases += rows

@@ -44,7 +44,7 @@ class Graph:
                     stack.extend(reversed(waiting))
                     continue
             stack.pop()
-            position = index[id(node)] = len(self.nodes)
+            index[id(node)] = len(self.nodes)
             self.nodes.append(node)
             if not pending:
                 self.inputs.append(())

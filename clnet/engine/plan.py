@@ -1,4 +1,4 @@
-"""From a graph's structure to kernel launches and buffers, built once and replayed for its equals."""
+"""From a graph's structure to launches and buffers, built once and replayed for its equals."""
 
 from __future__ import annotations
 
@@ -215,7 +215,9 @@ class Plan:
         for member in members:
             for i in graph.inputs[member]:
                 if i not in members:
-                    operands.setdefault(i, None if self._uniform[i] is not None else self._layout(i))
+                    operands.setdefault(
+                        i, None if self._uniform[i] is not None else self._layout(i)
+                    )
         steps = []
         for member in members:
             node = graph.nodes[member]
@@ -323,7 +325,7 @@ class Plan:
                 elif isinstance(arg, Scalar):
                     task.static(_NUMPY[arg.ctype], arg.value)
                 elif isinstance(arg, Value):
-                    task.scalar(_NUMPY[arg.ctype], inputs[arg.index])
+                    task.scalar(_NUMPY[arg.ctype], inputs[arg.operand])
                 elif isinstance(arg, Scratch):
                     if arg.name not in scratch:
                         scratch[arg.name] = self.slots
@@ -333,10 +335,8 @@ class Plan:
                     task.buffer(scratch[arg.name], 0)
                 else:
                     assert isinstance(arg, In)
-                    place = places[arg.index]
-                    if place is None:
-                        place = self._place(inputs[arg.index])
-                    self._input(task, place)
+                    given = places[arg.operand]
+                    self._input(task, given or self._place(inputs[arg.operand]))
             self.tasks.append(task)
         self._places[position] = Place(slot, row_major(node.spec.shape))
 
@@ -376,4 +376,3 @@ def _arithmetic(dtype: DType) -> Any:
     if dtype.name in ("float16", "bfloat16"):
         return np.float32
     return np.uint8 if dtype.kind == "b" else dtype.storage.type
-

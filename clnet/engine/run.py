@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from clnet import core
 from clnet.core import Node, observing
 from clnet.device import Device, KernelSource, device
@@ -36,18 +34,18 @@ def target(on: Device) -> DeviceTarget:
     """Return what op records may know about `on`."""
     caps = on.caps
     tuning: Mapping[str, Mapping[str, Any]] = {}
-    return DeviceTarget(
-        on.type, caps.local_memory, caps.max_work_group, caps.compute_units, tuning
-    )
+    return DeviceTarget(on.type, caps.local_memory, caps.max_work_group, caps.compute_units, tuning)
 
 
 class Program:
-    """A plan made ready for one device: the kernel of each task is built, its arguments declared."""
+    """A plan made ready for one device: its kernels are built, their arguments declared."""
 
     def __init__(self, plan: Plan, on: Device, kernels: dict[KernelSource, Any]) -> None:
         self.plan = plan
         self.device = on
-        sources = [KernelSource(t.launch.file, t.launch.entry, t.launch.defines) for t in plan.tasks]
+        sources = [
+            KernelSource(t.launch.file, t.launch.entry, t.launch.defines) for t in plan.tasks
+        ]
         missing = {
             source: task.types
             for source, task in zip(sources, plan.tasks, strict=True)

@@ -64,7 +64,7 @@ def elementwise(
     """Register an elementwise record; its samples are a matrix, and broadcast pairs."""
     lows = low if isinstance(low, tuple) else (low,) * arity
     highs = high if isinstance(high, tuple) else (high,) * arity
-    shapes = [((2, 3),) * arity]
+    shapes: list[tuple[tuple[int, ...], ...]] = [((2, 3),) * arity]
     if arity > 1:
         shapes.append(tuple((2, 1) if i % 2 else (3,) for i in range(arity)))
     samples = tuple(
@@ -95,25 +95,25 @@ def elementwise(
 
 # --- arithmetic ----------------------------------------------------------------------------------
 _PER_BOOL = {"b": "x || y", "i": "x + y", "f": "x + y"}
-add = elementwise(
+add: Op = elementwise(
     "add", "Add elementwise: x + y.", _PER_BOOL, np.add,
     (lambda d, r, x, y: d, lambda d, r, x, y: d), arity=2, symbol="add",
 )  # fmt: skip
-sub = elementwise(
+sub: Op = elementwise(
     "sub", "Subtract elementwise: x - y.", "x - y", np.subtract,
     (lambda d, r, x, y: d, lambda d, r, x, y: -d), arity=2, kinds="if", symbol="sub",
 )  # fmt: skip
-mul = elementwise(
+mul: Op = elementwise(
     "mul", "Multiply elementwise: x * y.", "x * y", np.multiply,
     (lambda d, r, x, y: d * y, lambda d, r, x, y: d * x), arity=2, symbol="mul",
 )  # fmt: skip
-div = elementwise(
+div: Op = elementwise(
     "div", "Divide elementwise: x / y; integers give float32.", "x / y", np.true_divide,
     (lambda d, r, x, y: d / y, lambda d, r, x, y: -d * r / y),
     arity=2, low=(-2.0, 0.5), promote="float", kinds="f", symbol="truediv",
 )  # fmt: skip
 _FLOOR_DIVIDE = "y == 0 ? 0 : (x / y - (((x % y) != 0) && ((x < 0) != (y < 0))))"
-floor_divide = elementwise(
+floor_divide: Op = elementwise(
     "floor_divide",
     "Divide elementwise and round towards minus infinity; an integer divided by 0 gives 0.",
     {"i": _FLOOR_DIVIDE, "f": "floor(x / y)"},
@@ -121,7 +121,7 @@ floor_divide = elementwise(
     arity=2, low=(-9.0, 1.0), high=9.0, kinds="if", symbol="floordiv",
 )  # fmt: skip
 _REMAINDER = "y == 0 ? 0 : ((x % y) + ((((x % y) != 0) && ((x < 0) != (y < 0))) ? y : 0))"
-remainder = elementwise(
+remainder: Op = elementwise(
     "remainder",
     "Remainder with the sign of the divisor, as Python's %; an integer modulo 0 gives 0.",
     {"i": _REMAINDER, "f": "x - y * floor(x / y)"},
@@ -131,7 +131,7 @@ remainder = elementwise(
 )  # fmt: skip
 _pow_x = lambda d, r, x, y: d * y * pow(x, y - 1)  # noqa: E731
 _pow_y = lambda d, r, x, y: d * where(x > 0, r * log(where(x > 0, x, 1)), 0)  # noqa: E731
-pow = elementwise(
+pow: Op = elementwise(
     "pow",
     "Raise x to the power y; integers are computed in double or float and rounded.",
     {"i": "(T)IPOW(x, y)", "f": "pow(x, y)"},
@@ -139,13 +139,13 @@ pow = elementwise(
     (_pow_x, _pow_y),
     arity=2, low=(0.3, -1.0), high=(2.0, 2.0), kinds="if", symbol="pow",
 )  # fmt: skip
-maximum = elementwise(
+maximum: Op = elementwise(
     "maximum", "Larger of two, NaN if either is NaN; ties share the gradient.",
     "(x != x || x > y) ? x : y", np.maximum,
     (lambda d, r, x, y: d * _share(x, y), lambda d, r, x, y: d * _share(y, x)),
     arity=2,
 )  # fmt: skip
-minimum = elementwise(
+minimum: Op = elementwise(
     "minimum", "Smaller of two, NaN if either is NaN; ties share the gradient.",
     "(x != x || x < y) ? x : y", np.minimum,
     (lambda d, r, x, y: d * _share(y, x), lambda d, r, x, y: d * _share(x, y)),
@@ -157,19 +157,21 @@ def _share(winner: Any, loser: Any) -> Any:
     return where(winner > loser, 1.0, where(winner == loser, 0.5, 0.0)).to(winner.dtype)
 
 
-neg = elementwise(
+neg: Op = elementwise(
     "neg", "Negate: -x.", "-x", np.negative, (lambda d, r, x: -d,), kinds="if", symbol="neg"
 )
-abs = elementwise(
+abs: Op = elementwise(
     "abs", "Absolute value.", {"b": "x", "i": "x < 0 ? -x : x", "f": "fabs(x)"}, np.abs,
     (lambda d, r, x: d * sign(x),), low=0.3, symbol="abs",
 )  # fmt: skip
-sign = elementwise(
+sign: Op = elementwise(
     "sign", "Sign: -1, 0 or 1; NaN stays NaN.",
     "x != x ? x : (T)((x > 0) - (x < 0))", np.sign, (lambda d, r, x: d * 0,), low=0.3, kinds="if",
 )  # fmt: skip
-square = elementwise("square", "Square: x * x.", "x * x", np.square, (lambda d, r, x: 2 * d * x,))
-reciprocal = elementwise(
+square: Op = elementwise(
+    "square", "Square: x * x.", "x * x", np.square, (lambda d, r, x: 2 * d * x,)
+)
+reciprocal: Op = elementwise(
     "reciprocal", "Reciprocal: 1 / x.", "1 / x", lambda x: 1 / x,
     (lambda d, r, x: -d * r * r,), low=0.5, promote="float", kinds="f",
 )  # fmt: skip
@@ -183,91 +185,92 @@ for _name, _doc, _c, _np in (
     ("trunc", "Round towards zero.", "trunc(x)", np.trunc),
 ):
     elementwise(_name, _doc, {"i": "x", "f": _c}, _np, _flat, kinds="if", low=0.6, high=0.9)
-floor, ceil, round, trunc = (OPS[n] for n in ("floor", "ceil", "round", "trunc"))
+floor: Op = OPS["floor"]
+ceil: Op = OPS["ceil"]
+round: Op = OPS["round"]
+trunc: Op = OPS["trunc"]
 
 
 # --- exponentials, roots, trigonometry -----------------------------------------------------------
 def _float(name: str, doc: str, expr: str, reference: Any, vjp: Any, **options: Any) -> Op:
     """Register a function of one floating-point operand; integers become float32."""
-    return elementwise(
-        name, doc, expr, reference, (vjp,), promote="float", kinds="f", **options
-    )
+    return elementwise(name, doc, expr, reference, (vjp,), promote="float", kinds="f", **options)
 
 
-exp = _float("exp", "Exponential e^x.", "exp(x)", np.exp, lambda d, r, x: d * r)
-exp2 = _float(
+exp: Op = _float("exp", "Exponential e^x.", "exp(x)", np.exp, lambda d, r, x: d * r)
+exp2: Op = _float(
     "exp2", "Power of two 2^x.", "exp2(x)", np.exp2, lambda d, r, x: d * r * math.log(2.0)
 )
-expm1 = _float(
+expm1: Op = _float(
     "expm1", "e^x - 1, accurate near 0.", "expm1(x)", np.expm1, lambda d, r, x: d * (r + 1)
 )
-log = _float("log", "Natural logarithm.", "log(x)", np.log, lambda d, r, x: d / x, low=0.3)
-log2 = _float(
+log: Op = _float("log", "Natural logarithm.", "log(x)", np.log, lambda d, r, x: d / x, low=0.3)
+log2: Op = _float(
     "log2", "Base-2 logarithm.", "log2(x)", np.log2,
     lambda d, r, x: d / (x * math.log(2.0)), low=0.3,
 )  # fmt: skip
-log10 = _float(
+log10: Op = _float(
     "log10", "Base-10 logarithm.", "log10(x)", np.log10,
     lambda d, r, x: d / (x * math.log(10.0)), low=0.3,
 )  # fmt: skip
-log1p = _float(
+log1p: Op = _float(
     "log1p", "log(1 + x), accurate near 0.", "log1p(x)", np.log1p,
     lambda d, r, x: d / (1 + x), low=-0.5,
 )  # fmt: skip
-sqrt = _float("sqrt", "Square root.", "sqrt(x)", np.sqrt, lambda d, r, x: d / (2 * r), low=0.3)
-rsqrt = _float(
+sqrt: Op = _float("sqrt", "Square root.", "sqrt(x)", np.sqrt, lambda d, r, x: d / (2 * r), low=0.3)
+rsqrt: Op = _float(
     "rsqrt", "1 / sqrt(x).", "rsqrt(x)", lambda x: 1 / np.sqrt(x),
     lambda d, r, x: -d * r / (2 * x), low=0.3,
 )  # fmt: skip
-sin = _float("sin", "Sine, x in radians.", "sin(x)", np.sin, lambda d, r, x: d * cos(x))
-cos = _float("cos", "Cosine, x in radians.", "cos(x)", np.cos, lambda d, r, x: -d * sin(x))
-tan = _float(
+sin: Op = _float("sin", "Sine, x in radians.", "sin(x)", np.sin, lambda d, r, x: d * cos(x))
+cos: Op = _float("cos", "Cosine, x in radians.", "cos(x)", np.cos, lambda d, r, x: -d * sin(x))
+tan: Op = _float(
     "tan", "Tangent, x in radians.", "tan(x)", np.tan, lambda d, r, x: d * (1 + r * r),
     low=-1.2, high=1.2,
 )  # fmt: skip
-asin = _float(
+asin: Op = _float(
     "asin", "Inverse sine, in radians.", "asin(x)", np.arcsin,
     lambda d, r, x: d * rsqrt(1 - x * x), low=-0.8, high=0.8,
 )  # fmt: skip
-acos = _float(
+acos: Op = _float(
     "acos", "Inverse cosine, in radians.", "acos(x)", np.arccos,
     lambda d, r, x: -d * rsqrt(1 - x * x), low=-0.8, high=0.8,
 )  # fmt: skip
-atan = _float(
+atan: Op = _float(
     "atan", "Inverse tangent, in radians.", "atan(x)", np.arctan, lambda d, r, x: d / (1 + x * x)
 )
-sinh = _float("sinh", "Hyperbolic sine.", "sinh(x)", np.sinh, lambda d, r, x: d * cosh(x))
-cosh = _float("cosh", "Hyperbolic cosine.", "cosh(x)", np.cosh, lambda d, r, x: d * sinh(x))
+sinh: Op = _float("sinh", "Hyperbolic sine.", "sinh(x)", np.sinh, lambda d, r, x: d * cosh(x))
+cosh: Op = _float("cosh", "Hyperbolic cosine.", "cosh(x)", np.cosh, lambda d, r, x: d * sinh(x))
 # PoCL's tanh(inf) is 0.99999994: the limit is stated here.
-tanh = _float(
+tanh: Op = _float(
     "tanh", "Hyperbolic tangent.", "fabs(x) > 20.0 ? copysign((T)1, x) : tanh(x)", np.tanh,
     lambda d, r, x: d * (1 - r * r),
 )  # fmt: skip
-sigmoid = _float(
+sigmoid: Op = _float(
     "sigmoid", "Logistic function 1 / (1 + e^-x).", "1 / (1 + exp(-x))",
     lambda x: 1 / (1 + np.exp(-x)), lambda d, r, x: d * r * (1 - r),
 )  # fmt: skip
 _erf = np.vectorize(math.erf, otypes=[np.float64])
-erf = _float(
+erf: Op = _float(
     "erf", "Error function.", "erf(x)", lambda x: _erf(x).astype(x.dtype),
     lambda d, r, x: d * (2 / math.sqrt(math.pi)) * exp(-x * x),
 )  # fmt: skip
 softplus_expr = "fmax(x, (T)0) + log1p(exp(-fabs(x)))"
-softplus = _float(
+softplus: Op = _float(
     "softplus", "log(1 + e^x), without overflow.", softplus_expr,
     lambda x: np.logaddexp(x, 0).astype(x.dtype), lambda d, r, x: d * sigmoid(x),
 )  # fmt: skip
-relu = elementwise(
+relu: Op = elementwise(
     "relu", "max(x, 0); NaN stays NaN.", "x < 0 ? 0 : x", lambda x: np.maximum(x, 0),
     (lambda d, r, x: where(r > 0, d, 0),), low=0.3, kinds="if",
 )  # fmt: skip
-atan2 = elementwise(
+atan2: Op = elementwise(
     "atan2", "Angle of the point (y, x): atan2(first, second), in radians.", "atan2(x, y)",
     np.arctan2,
     (lambda d, r, x, y: d * y / (x * x + y * y), lambda d, r, x, y: -d * x / (x * x + y * y)),
     arity=2, low=0.3, promote="float", kinds="f",
 )  # fmt: skip
-hypot = elementwise(
+hypot: Op = elementwise(
     "hypot", "sqrt(x^2 + y^2) without overflow.", "hypot(x, y)", np.hypot,
     (lambda d, r, x, y: d * x / r, lambda d, r, x, y: d * y / r),
     arity=2, low=0.3, promote="float", kinds="f",
@@ -275,31 +278,29 @@ hypot = elementwise(
 
 
 # --- comparison and logic ------------------------------------------------------------------------
-def _to_bool(
-    name: str, doc: str, expr: str, reference: Any, arity: int = 2, **options: Any
-) -> Op:
+def _to_bool(name: str, doc: str, expr: str, reference: Any, arity: int = 2, **options: Any) -> Op:
     """Register an op whose result is bool."""
     return elementwise(
         name, doc, expr, reference, arity=arity, result=bool_, low=-2, high=2, **options
     )
 
 
-eq = _to_bool("eq", "x == y.", "x == y", np.equal, symbol="eq")
-ne = _to_bool("ne", "x != y.", "x != y", np.not_equal, symbol="ne")
-lt = _to_bool("lt", "x < y.", "x < y", np.less, symbol="lt")
-le = _to_bool("le", "x <= y.", "x <= y", np.less_equal, symbol="le")
-gt = _to_bool("gt", "x > y.", "x > y", np.greater, symbol="gt")
-ge = _to_bool("ge", "x >= y.", "x >= y", np.greater_equal, symbol="ge")
-logical_and = _to_bool("logical_and", "Both are nonzero.", "x && y", np.logical_and)
-logical_or = _to_bool("logical_or", "One is nonzero.", "x || y", np.logical_or)
-logical_xor = _to_bool(
+eq: Op = _to_bool("eq", "x == y.", "x == y", np.equal, symbol="eq")
+ne: Op = _to_bool("ne", "x != y.", "x != y", np.not_equal, symbol="ne")
+lt: Op = _to_bool("lt", "x < y.", "x < y", np.less, symbol="lt")
+le: Op = _to_bool("le", "x <= y.", "x <= y", np.less_equal, symbol="le")
+gt: Op = _to_bool("gt", "x > y.", "x > y", np.greater, symbol="gt")
+ge: Op = _to_bool("ge", "x >= y.", "x >= y", np.greater_equal, symbol="ge")
+logical_and: Op = _to_bool("logical_and", "Both are nonzero.", "x && y", np.logical_and)
+logical_or: Op = _to_bool("logical_or", "One is nonzero.", "x || y", np.logical_or)
+logical_xor: Op = _to_bool(
     "logical_xor", "Exactly one is nonzero.", "(x != 0) != (y != 0)", np.logical_xor
 )
-logical_not = _to_bool("logical_not", "Is zero.", "!x", np.logical_not, 1)
+logical_not: Op = _to_bool("logical_not", "Is zero.", "!x", np.logical_not, 1)
 # Written so that a compiler which assumes finite values cannot fold them away.
-isnan = _to_bool("isnan", "Is not a number.", "isnan(x)", np.isnan, 1, kinds="f")
-isinf = _to_bool("isinf", "Is plus or minus infinity.", "isinf(x)", np.isinf, 1, kinds="f")
-isfinite = _to_bool("isfinite", "Is finite.", "isfinite(x)", np.isfinite, 1, kinds="f")
+isnan: Op = _to_bool("isnan", "Is not a number.", "isnan(x)", np.isnan, 1, kinds="f")
+isinf: Op = _to_bool("isinf", "Is plus or minus infinity.", "isinf(x)", np.isinf, 1, kinds="f")
+isfinite: Op = _to_bool("isfinite", "Is finite.", "isfinite(x)", np.isfinite, 1, kinds="f")
 
 
 def _bits(name: str, doc: str, c: str, reference: Any, symbol: str) -> Op:
@@ -308,10 +309,10 @@ def _bits(name: str, doc: str, c: str, reference: Any, symbol: str) -> Op:
     )
 
 
-bitwise_and = _bits("bitwise_and", "Bitwise and.", "x & y", np.bitwise_and, "and")
-bitwise_or = _bits("bitwise_or", "Bitwise or.", "x | y", np.bitwise_or, "or")
-bitwise_xor = _bits("bitwise_xor", "Bitwise exclusive or.", "x ^ y", np.bitwise_xor, "xor")
-bitwise_not = elementwise(
+bitwise_and: Op = _bits("bitwise_and", "Bitwise and.", "x & y", np.bitwise_and, "and")
+bitwise_or: Op = _bits("bitwise_or", "Bitwise or.", "x | y", np.bitwise_or, "or")
+bitwise_xor: Op = _bits("bitwise_xor", "Bitwise exclusive or.", "x ^ y", np.bitwise_xor, "xor")
+bitwise_not: Op = elementwise(
     "bitwise_not", "Bitwise complement; of bool, logical not.", {"b": "!x", "i": "~x"},
     np.invert, kinds="bi", symbol="invert",
 )  # fmt: skip
@@ -327,7 +328,7 @@ def _where_spec(condition: Spec, x: Spec, y: Spec) -> Spec:
     )
 
 
-where = register(
+where: Op = register(
     Op(
         "where",
         "Take x where the condition holds, else y.",
@@ -350,7 +351,7 @@ def _cast_reference(x: Any, dtype: DType) -> Any:
     return np.asarray(x).astype(as_dtype(dtype).storage)
 
 
-cast = register(
+cast: Op = register(
     Op(
         "cast",
         "Convert to another dtype; floats truncate to integers, nonzero becomes True.",

@@ -1,4 +1,4 @@
-"""The views: ops that copy nothing, because strides say it all, and `place`, which undoes slices."""
+"""The views: ops that copy nothing, for strides say it all; and `place`, which undoes slices."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from clnet.errors import ShapeError
 from clnet.records import (
     Arg,
+    Argument,
     In,
     Launch,
     Layout,
@@ -24,7 +25,7 @@ from clnet.records import (
     row_major,
 )
 
-alias = register(
+alias: Op = register(
     Op(
         "alias",
         "The same value as another node of the graph.",
@@ -61,7 +62,7 @@ def _expand_vjp(d: Any, r: Any, x: Any, shape: tuple[int, ...]) -> Any:
     return reshape(d.sum(dims), shape=x.shape) if dims else d
 
 
-expand = register(
+expand: Op = register(
     Op(
         "expand",
         "Repeat along dimensions of size 1, and new leading ones, without copying.",
@@ -91,7 +92,7 @@ def _inverse(dims: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(dims.index(i) for i in range(len(dims)))
 
 
-permute = register(
+permute: Op = register(
     Op(
         "permute",
         "Reorder the dimensions without copying.",
@@ -135,7 +136,7 @@ def _reshape_view(layout: Layout, shape: tuple[int, ...]) -> tuple[tuple[int, ..
     return tuple(reversed(result)), 0
 
 
-reshape = register(
+reshape: Op = register(
     Op(
         "reshape",
         "Give the elements, in row-major order, another shape; copies only where strides require.",
@@ -179,7 +180,7 @@ def _slice_view(layout: Layout, starts: _Ints, steps: _Ints, sizes: _Ints) -> tu
     return strides, offset if prod(sizes) else 0
 
 
-slice_ = register(
+slice_: Op = register(
     Op(
         "slice",
         "Take every `step`-th element of each dimension, from `start`, `size` of them, as a view.",
@@ -254,7 +255,8 @@ def copy_launch(target: Target, source: In, x: Layout, ys: _Ints, offset: int = 
         ]
         return [Scalar(index, v) for v in values]
 
-    defines = (("WORD", word), ("INDEX", index), ("RANK", str(rank)))
+    defines: tuple[tuple[str, str], ...] = (("WORD", word), ("INDEX", index), ("RANK", str(rank)))
+    args: tuple[Argument, ...]
     to = Out(offset)
     if target.type != "cpu":
         local = min(256, target.max_work_group)
@@ -287,7 +289,7 @@ def _place_kernel(
     return [launch for launch in launches if launch is not None]
 
 
-place = register(
+place: Op = register(
     Op(
         "place",
         "Write parts, which must not overlap, into strided regions of a copy of base.",
@@ -298,7 +300,9 @@ place = register(
                 (Arg((3, 5)), Arg((2, 2)), Arg((3, 2))),
                 {"starts": ((0, 0), (0, 4)), "steps": ((2, 1), (1, -1))},
             ),
-            Sample((Arg((4,)), Arg((2,)), Arg((2,))), {"starts": ((0,), (2,)), "steps": ((1,),) * 2}),
+            Sample(
+                (Arg((4,)), Arg((2,)), Arg((2,))), {"starts": ((0,), (2,)), "steps": ((1,),) * 2}
+            ),
         ),
         _place_vjp,
         kernel=_place_kernel,

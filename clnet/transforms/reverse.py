@@ -12,6 +12,7 @@ from clnet.dtypes import scalar_dtype
 from clnet.errors import GradientError
 from clnet.ops.views import expand
 from clnet.records import OPS, Op
+from clnet.transforms.accumulate import accumulated
 from clnet.transforms.tree import tree_leaves, tree_map
 
 # The op whose gradient is being recorded, innermost last: anomaly mode names it.
@@ -19,7 +20,7 @@ differentiating: list[Node] = []
 
 
 def _topological(roots: Iterable[Node], stop: set[int]) -> list[Node]:
-    """Return the nodes through which a gradient flows, inputs first, ending at leaves and `stop`."""
+    """Return the nodes that a gradient flows through, inputs first, ending at leaves and `stop`."""
     order: list[Node] = []
     seen: set[int] = set()
     stack = [(n, False) for n in roots if n.needs_grad]
@@ -77,19 +78,20 @@ def _flow(
 ) -> tuple[dict[int, Tensor], list[Node]]:
     """Return the cotangents of leaves, of `stop` and of tensors that retain them, and the path."""
     order = _topological([n for n, _ in seeds], stop)
-    waiting: dict[int, Tensor] = {}
+    waiting: dict[int, list[Tensor]] = {}
     ended: dict[int, Tensor] = {}
     with _grad_mode(create_graph):
 
         def add(node: Node, d: Tensor) -> None:
-            waiting[id(node)] = waiting[id(node)] + d if id(node) in waiting else d
+            waiting.setdefault(id(node), []).append(d)
 
         for node, d in seeds:
             add(node, d)
         for node in reversed(order):
-            total = waiting.pop(id(node), None)
-            if total is None:
+            terms = waiting.pop(id(node), None)
+            if terms is None:
                 continue
+            total = accumulated(terms)
             for hook in node.hooks or ():
                 replaced = hook(total)
                 total = total if replaced is None else replaced
@@ -210,11 +212,13 @@ def _settle(results: Iterable[Node], tracked: Sequence[Node]) -> None:
                 node.inputs = ()
 
 
-def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+def vjp(
+    function: Callable[..., Any], *primals: Any
+) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
     """Return `function(*primals)` and the function that pulls cotangents of it back to primals.
 
     Primals and results are tensors or nested tuples, lists and dicts of them, as in JAX. The
-    returned function takes a cotangent shaped like the result and gives a tuple, one entry a primal.
+    returned function takes a cotangent like the result and gives a tuple, one entry a primal.
     Errors: GradientError for integer primals and cotangents of another shape or dtype.
 
     >>> import clnet as cn
@@ -381,7 +385,9 @@ class custom_vjp:
         out, residuals = self.fwd(*args)
         several = isinstance(out, tuple)
         outs = out if several else (out,)
-        results = tuple(self._result(k, outs, several, residuals, tensors) for k in range(len(outs)))
+        results = tuple(
+            self._result(k, outs, several, residuals, tensors) for k in range(len(outs))
+        )
         return results if several else results[0]
 
     def _result(
