@@ -175,20 +175,23 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class Arg:
-    """A random test operand: shape, value range, and a dtype where it must not vary."""
+    """A random test operand: shape, value range, and a dtype where it must not vary.
+
+    `number` makes it a Python number instead of a tensor.
+    """
 
     shape: tuple[int, ...]
     low: float = -2.0
     high: float = 2.0
     dtype: str | None = None
+    number: bool = False
 
 
 @dataclass(frozen=True)
 class Sample:
     """Operands and attributes on which a record is tested.
 
-    `exact` holds fixed operands (nested lists) instead of random ones; `grad` tells whether the
-    gradient is checked at these operands (off at kinks).
+    `grad` tells whether the gradient is checked at these operands (off at kinks).
     """
 
     args: tuple[Arg, ...] = ()

@@ -20,6 +20,7 @@ from clnet.ops.elementwise import bitwise_and, cast
 from clnet.ops.launch import ceil_div, index_type, launch_1d, scalars, share, work_group
 from clnet.ops.sort import argsort
 from clnet.records import (
+    Arg,
     Argument,
     Launch,
     Layout,
@@ -72,6 +73,10 @@ def _normal(seed: Any, offset: Any, shape: _Ints) -> Any:
 
 
 # --- records -------------------------------------------------------------------------------------
+_SEED = Arg((), -(2.0**62), 2.0**62, "int64", number=True)
+_OFFSET = Arg((), 0, 2.0**40, "int64", number=True)
+
+
 def _record(name: str, doc: str, dtype: DType, reference: Callable[..., Any]) -> Op:
     def kernel(target: Target, out: Spec, ins: tuple[Layout, ...], shape: _Ints) -> list[Launch]:
         if not out.size:
@@ -95,7 +100,7 @@ def _record(name: str, doc: str, dtype: DType, reference: Callable[..., Any]) ->
             doc,
             lambda seed, offset, shape: Spec(shape, dtype),
             reference,
-            (Sample((), {"shape": (3, 5)}),),
+            (Sample((_SEED, _OFFSET), {"shape": (3, 5)}),),
             kernel=kernel,
             cost=lambda out, seed, offset, shape: (40.0 * out.size, 4.0 * out.size),
         )
