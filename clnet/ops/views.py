@@ -8,16 +8,25 @@ from typing import Any
 import numpy as np
 
 from clnet.errors import ShapeError
+from clnet.ops.launch import (
+    CPU_CHUNK,
+    WORDS,
+    ceil_div,
+    dims_rank,
+    index_type,
+    launch_1d,
+    scalars,
+    walk,
+    work_group,
+)
 from clnet.records import (
     Arg,
-    Argument,
     In,
     Launch,
     Layout,
     Op,
     Out,
     Sample,
-    Scalar,
     Spec,
     Target,
     collapse,
@@ -232,48 +241,31 @@ def _place_vjp(
     return place(d, *holes, starts=starts, steps=steps)
 
 
-_WORDS = {1: "uchar", 2: "ushort", 4: "uint", 8: "ulong"}
-
-
-def copy_launch(target: Target, source: In, x: Layout, ys: _Ints, offset: int = 0) -> Launch | None:
+def _copy(target: Target, source: In, x: Layout, ys: _Ints, offset: int) -> Launch | None:
     """Return the launch that copies `x` into the output, walked by strides `ys` from `offset`."""
     sizes, (xs, out) = collapse(x.shape, x.strides, ys)
     total = prod(sizes)
     if total == 0:
         return None
-    rank = next(r for r in (1, 2, 3, 4, 8) if r >= len(sizes))
-    extent = 1 + sum(abs(s) * (n - 1) for n, s in zip(sizes, out, strict=True)) + offset
-    index = "int" if max(total, extent) < 2**31 - 2**20 else "long"
-    word = _WORDS[x.dtype.itemsize]
-
-    def dims(n: int) -> list[Scalar]:
-        lead = rank - n
-        values = [
-            *([1] * lead + list(sizes[:n])),
-            *([0] * lead + list(xs[:n])),
-            *([0] * lead + list(out[:n])),
-        ]
-        return [Scalar(index, v) for v in values]
-
-    defines: tuple[tuple[str, str], ...] = (("WORD", word), ("INDEX", index), ("RANK", str(rank)))
-    args: tuple[Argument, ...]
-    to = Out(offset)
+    index = index_type(x, Layout(sizes, out, x.dtype))
+    defines = (("WORD", WORDS[x.dtype.itemsize]), ("INDEX", index))
     if target.type != "cpu":
-        local = min(256, target.max_work_group)
-        args = (source, to, Scalar(index, total), *dims(len(sizes)))
-        padded = -(-total // local) * local
-        defines = (*defines, ("LOCAL", str(local)))
-        return Launch("place.cl", "copy_region", defines, args, (padded,), (local,))
-    n = sizes[-1] if sizes else 1
-    rows = total // n
-    # Segments of 16K elements keep two cores busy on one long row; see kernels/place.cl.
-    length = min(n, 16384)
-    segments = -(-n // length)
-    each = max(1, 16384 // length)
-    numbers = (n, xs[-1] if sizes else 0, out[-1] if sizes else 0, rows, segments, length, each)
-    args = (source, to, *(Scalar(index, v) for v in numbers), *dims(max(len(sizes) - 1, 0)))
-    groups = -(-rows * segments // each)
-    return Launch("place.cl", "copy_rows", defines, args, (groups,), (1,))
+        rank = dims_rank(len(sizes))
+        dims = walk(index, rank, sizes, xs, out)
+        args = (source, Out(offset), *scalars(index, total), *dims)
+        ranked = (*defines, ("RANK", str(rank)))
+        return launch_1d("place.cl", "copy_region", ranked, args, total, work_group(target))
+    n, x_step, step = (sizes[-1], xs[-1], out[-1]) if sizes else (1, 0, 0)
+    rank = dims_rank(len(sizes) - 1)
+    # Segments keep two cores busy on one long row; see kernels/place.cl.
+    length = min(n, CPU_CHUNK)
+    segments, rows = ceil_div(n, length), total // n
+    each = max(1, CPU_CHUNK // length)
+    numbers = scalars(index, n, x_step, step, rows, segments, length, each)
+    dims = walk(index, rank, sizes[:-1], xs[:-1], out[:-1])
+    args = (source, Out(offset), *numbers, *dims)
+    groups = (ceil_div(rows * segments, each),)
+    return Launch("place.cl", "copy_rows", (*defines, ("RANK", str(rank))), args, groups, (1,))
 
 
 def _place_kernel(
@@ -281,11 +273,11 @@ def _place_kernel(
 ) -> list[Launch]:
     strides = row_major(out.shape)
     covered = sum(prod(part.shape) for part in ins[1:])
-    launches = [] if covered == out.size else [copy_launch(target, In(0), ins[0], strides)]
+    launches = [] if covered == out.size else [_copy(target, In(0), ins[0], strides, 0)]
     for i, (part, start, step) in enumerate(zip(ins[1:], starts, steps, strict=True)):
         offset = sum(a * s for a, s in zip(start, strides, strict=True))
         walked = tuple(a * s for a, s in zip(step, strides, strict=True))
-        launches.append(copy_launch(target, In(i + 1), part, walked, offset))
+        launches.append(_copy(target, In(i + 1), part, walked, offset))
     return [launch for launch in launches if launch is not None]
 
 
