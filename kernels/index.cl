@@ -5,18 +5,19 @@
 //   take_rows    the same
 //   take_along   y[o, j, i] = x[o, index[o, j, i], i]
 //   segment_sum  y[o, j, i] = sum over k with index[k] == j of x[o, k, i], in order of k
-//   segment_sum_along  y[o, j, i] = sum over k with index[o, k, i] == j of x[o, k, i], in order of k
+//   segment_sum_along  y[o, j, i] = sum over k with index[o, k, i] == j of x[o, k, i], likewise
 // Layout:
 //   all contiguous. take: x[outer, rows, inner], index[count], y[outer, count, inner]; take_along's
-//   index is [outer, count, inner]. Elements are copied as words: the dtype does not matter, only its
-//   size. An index outside -rows .. rows - 1 reads nothing: the element is `missing`.
-//   segment_sum: x[outer, count, inner], y[outer, rows, inner]; order[count] sorts index[count], stably
-//   and ascending. segment_sum_along: index[outer, count, inner], order[outer, inner, count].
-//   Elements whose index is outside 0 .. rows - 1 are dropped. Sums of floats are compensated as in
-//   reduce.cl, blocks of 64 values added plainly.
+//   index is [outer, count, inner]. Elements are copied as words: the dtype does not matter, only
+//   its size. An index outside -rows .. rows - 1 reads nothing: the element is `missing`.
+//   segment_sum: x[outer, count, inner], y[outer, rows, inner]; order[count] sorts index[count],
+//   stably and ascending. segment_sum_along: index[outer, count, inner], order[outer, inner,
+//   count]. Elements whose index is outside 0 .. rows - 1 are dropped. Sums of floats are
+//   compensated as in reduce.cl, blocks of 64 values added plainly.
 // Launch:
 //   take, take_along  one item takes `each` neighbouring elements: global >= ceil(total / each)
-//   take_rows    a work-group of one item takes `each` rows (o, j): global >= ceil(outer * count / each)
+//   take_rows    a work-group of one item takes `each` rows (o, j): global >=
+//                ceil(outer * count / each)
 //   segment_sum  an item takes `each` rows (o, j) and 64 neighbours along i: global
 //                (ceil(outer * rows / each), ceil(inner / 64))
 //   segment_sum_along  an item takes a column (o, i): global >= outer * inner

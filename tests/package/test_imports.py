@@ -32,7 +32,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "clnet.combinators": (*GRAPH, "clnet.functional", "clnet.transforms"),
     # Tensors are read from and uploaded to devices by ops; the generator's state is theirs too.
     "clnet.io": (*GRAPH, "clnet.ops"),
-    "clnet.testing": (*GRAPH, "clnet.transforms", "clnet.engine"),
+    "clnet.testing": (*GRAPH, "clnet.ops", "clnet.transforms", "clnet.engine"),
     "clnet.cli": ("clnet",),
     "clnet.__main__": ("clnet",),
     "clnet": ("clnet",),
