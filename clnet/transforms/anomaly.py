@@ -40,10 +40,11 @@ def _has_nan(node: Node) -> bool:
 
 def _check(node: Node) -> None:
     _recorded_at[node] = _users_line()
+    inputs = node.inputs  # which computing the node gives up
     if node.op is None or node.op.view is not None or not _has_nan(node):
         return
-    operands = ", ".join(str(n.spec) for n in node.inputs)
-    given = [i + 1 for i, n in enumerate(node.inputs) if _has_nan(n)]
+    operands = ", ".join(str(n.spec) for n in inputs)
+    given = [i + 1 for i, n in enumerate(inputs) if _has_nan(n)]
     what = f"operand {given[0]} already held NaN" if given else "no operand held any"
     where = _recorded_at[node]
     if differentiating:
