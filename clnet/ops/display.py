@@ -46,4 +46,8 @@ def _repr(input: Tensor) -> str:
 @method("__format__")
 def _format(input: Tensor, spec: str) -> str:
     """Format a 0-d tensor as its number; others only without a format."""
-    return format(item(input), spec) if not input.shape else format(str(input), spec)
+    if not input.shape:
+        return format(item(input), spec)
+    if spec:
+        raise TypeError(f"format: {input.node.spec} takes no format {spec!r}; needs a 0-d tensor")
+    return _repr(input)
