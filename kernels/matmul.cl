@@ -3,21 +3,21 @@
 // Formula:
 //   C[z, m, n] = sum over k of A[z, m, k] * B[z, k, n]
 //
-//                 n              A is walked by strides am, ak and one a batch dim, B by bk, bn and
-//             +-------+          one a batch dim: transposed, broadcast (stride 0) and sliced operands
-//           k |   B   |          need no copy. C is contiguous: [batches, M, N], where the batches are
-//        k    +-------+          the product of the batch dims (zn0, ...).
+//                 n              A is walked by strides am, ak and one a batch dim, B by bk, bn
+//             +-------+          and one a batch dim: transposed, broadcast (stride 0) and sliced
+//           k |   B   |          operands need no copy. C is contiguous: [batches, M, N], where
+//        k    +-------+          the batches are the product of the batch dims (zn0, ...).
 //      +----+ +-------+
 //    m | A  | |   C   |
 //      +----+ +-------+
 // Layout:
 //   A, B and C are of dtype X; 16-bit floats are summed in float32, integers in their own type.
 //   matmul_blocked packs 16 rows of A, or 16 columns of B, by `depth` steps of k as a panel
-//   [depth][16], padded with zeros, so that its inner loop knows no edges and no strides. `in_place`
-//   (1: B, 2: A) leaves panels unpacked whose 16 lanes are neighbours in memory already (X must be
-//   float32 or float64). Each group has group_scratch elements: its panels of A, block_m * depth, then
-//   its panels of B, block_n * depth. block_m is a multiple of 16, block_n of TILE_N. 16-bit floats
-//   need depth >= K, since C cannot hold a partial sum.
+//   [depth][16], padded with zeros, so that its inner loop knows no edges and no strides.
+//   `in_place` (1: B, 2: A) leaves panels unpacked whose 16 lanes are neighbours in memory already
+//   (X must be float32 or float64). Each group has group_scratch elements: its panels of A, block_m
+//   * depth, then its panels of B, block_n * depth. block_m is a multiple of 16, block_n of TILE_N.
+//   16-bit floats need depth >= K, since C cannot hold a partial sum.
 // Launch:
 //   matmul_plain    one item takes `each` neighbouring elements of C: global >= ceil(M * N / each),
 //                   padded to LOCAL; second dimension: batches
@@ -34,7 +34,8 @@
 //   BATCH   number of batch dims; 1, 2, 3, 4, 8
 //   INDEX   type of sizes and offsets; int, long
 //   LOCAL   work-items of a work-group (matmul_plain); 1 to the device's limit
-//   TILE_M  rows of C held in registers or shared; matmul_blocked 4, 8, 16; matmul_tiled 16 times 1 to 8
+//   TILE_M  rows of C held in registers or shared; matmul_blocked 4, 8, 16; matmul_tiled 16 times 1
+//           to 8
 //   TILE_N  columns likewise; matmul_blocked 16, 32; matmul_tiled 16 times 1 to 8
 //   TILE_K  steps of k in local memory (matmul_tiled); 8, 16, 32
 // Oracle:
@@ -113,14 +114,16 @@ __kernel __attribute__((reqd_work_group_size(16, 16, 1))) void KERNEL_NAME(matmu
   for (INDEX k0 = 0; k0 < K; k0 += TILE_K) {
     // Neighbouring items read along the dimension that is contiguous.
     for (int e = item; e < TILE_M * TILE_K; e += 256) {
-      const int i = ak == 1 ? e / TILE_K : e % TILE_M;
-      const int k = ak == 1 ? e % TILE_K : e / TILE_M;
+      const int q = ak == 1 ? e / TILE_K : e / TILE_M;
+      const int i = ak == 1 ? q : e - q * TILE_M;
+      const int k = ak == 1 ? e - q * TILE_K : q;
       const bool inside = top + i < M && k0 + k < K;
       tile_a[k][i] = inside ? LOAD(X, a, (top + i) * am + (k0 + k) * ak) : (ACC)0;
     }
     for (int e = item; e < TILE_N * TILE_K; e += 256) {
-      const int j = bk == 1 ? e / TILE_K : e % TILE_N;
-      const int k = bk == 1 ? e % TILE_K : e / TILE_N;
+      const int q = bk == 1 ? e / TILE_K : e / TILE_N;
+      const int j = bk == 1 ? q : e - q * TILE_N;
+      const int k = bk == 1 ? e - q * TILE_K : q;
       const bool inside = left + j < N && k0 + k < K;
       tile_b[k][j] = inside ? LOAD(X, b, (left + j) * bn + (k0 + k) * bk) : (ACC)0;
     }
@@ -156,13 +159,13 @@ __kernel __attribute__((reqd_work_group_size(16, 16, 1))) void KERNEL_NAME(matmu
 typedef ACC VECTOR __attribute__((ext_vector_type(16)));
 typedef ACC LOOSE __attribute__((ext_vector_type(16), aligned(sizeof(STORAGE(X)))));
 
-// Four rounds of interleaving rows i and i + 8 transpose 16 rows of 16: a round turns the eight bits
-// of (row, column) left by one.
-#define RIFFLE(x, y, to, i)   \
-  to[i].even = x.lo;          \
-  to[i].odd = y.lo;           \
-  to[i + 1].even = x.hi;      \
-  to[i + 1].odd = y.hi;
+// Oclgrind 21.10 loses track of initialised values in shuffles: passes under it use k < 16 here.
+// Four rounds of interleaving rows i and i + 8 transpose 16 rows of 16: a round turns the eight
+// bits of (row, column) left by one.
+#define RIFFLE(x, y, to, i)                                                                \
+  to[i] = __builtin_shufflevector(x, y, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23); \
+  to[i + 1] = __builtin_shufflevector(x, y, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, \
+                                      15, 31);
 #define RIFFLE_ROUND(from, to)                                            \
   RIFFLE(from[0], from[8], to, 0) RIFFLE(from[1], from[9], to, 2)         \
   RIFFLE(from[2], from[10], to, 4) RIFFLE(from[3], from[11], to, 6)       \
@@ -277,9 +280,10 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_
   const INDEX last = (INDEX)((long)blocks * (group + 1) / groups);
   INDEX packed = -1;  // the block of B that pack_b holds, whole in k
   for (INDEX block = (INDEX)((long)blocks * group / groups); block < last; block++) {
-    const INDEX z = block / (blocks_m * blocks_n);
     const INDEX block_b = block / blocks_m;
-    const INDEX top = block % blocks_m * block_m, left = block_b % blocks_n * block_n;
+    const INDEX z = block_b / blocks_n;
+    const INDEX top = (block - block_b * blocks_m) * block_m;
+    const INDEX left = (block_b - z * blocks_n) * block_n;
     const INDEX rows = min(block_m, M - top), columns = min(block_n, N - left);
     INDEX a_batch = top * am, b_batch = left * bn;
     OFFSET(BATCH, z, z, a, a_batch)

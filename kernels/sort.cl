@@ -60,7 +60,7 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(sor
   const INDEX row = item / runs;
   const INDEX begin = (item - row * runs) * SORT_RUN;
   const int count = (int)min(n - begin, (INDEX)SORT_RUN);
-  __global const STORAGE(X) *p = x + x0 + row / inner * inner * n + row % inner + begin * inner;
+  __global const STORAGE(X) *p = x + x0 + row / inner * inner * (n - 1) + row + begin * inner;
   ARITH(X) key[SORT_RUN];
   int at[SORT_RUN];
   for (int i = 0; i < count; i++) {  // insertion keeps equal elements in order
@@ -88,7 +88,7 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(sor
   const INDEX row = item / pieces;
   const INDEX first = (item - row * pieces) * each;
   const INDEX begin = first / (2 * run) * (2 * run);
-  __global const STORAGE(X) *p = x + x0 + row / inner * inner * n + row % inner;
+  __global const STORAGE(X) *p = x + x0 + row / inner * inner * (n - 1) + row;
   __global const long *left = from + from0 + row * n + begin;
   const INDEX left_count = min(run, n - begin);
   __global const long *right = left + left_count;

@@ -262,7 +262,7 @@ def _record(
 
     def spec(x: Spec, dims: _Ints) -> Spec:
         shape = _without(x.shape, dims)
-        if identity is None and not product(x.shape[i] for i in dims) and product(shape):
+        if identity is None and not product(x.shape[i] for i in dims) and 0 not in shape:
             raise ShapeError(f"{name}: got {x}, no elements along {list(dims)}; needs at least one")
         return Spec(shape, result(x.dtype))
 

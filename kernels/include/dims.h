@@ -40,9 +40,13 @@
 #define STRIDES_8(p) \
   STRIDES_4(p), const INDEX p##s4, const INDEX p##s5, const INDEX p##s6, const INDEX p##s7
 
-#define OFFSET_AT(sizes, strides, d, to)      \
-  to += (rest_ % sizes##n##d) * strides##s##d; \
-  rest_ /= sizes##n##d;
+// One division, and a product for the remainder.
+#define OFFSET_AT(sizes, strides, d, to)                                   \
+  {                                                                        \
+    const INDEX quotient_ = rest_ / sizes##n##d;                           \
+    to += (rest_ - quotient_ * sizes##n##d) * strides##s##d;               \
+    rest_ = quotient_;                                                     \
+  }
 #define OFFSET_1(sizes, strides, to) to += rest_ * strides##s0;
 #define OFFSET_2(sizes, strides, to) OFFSET_AT(sizes, strides, 1, to) OFFSET_1(sizes, strides, to)
 #define OFFSET_3(sizes, strides, to) OFFSET_AT(sizes, strides, 2, to) OFFSET_2(sizes, strides, to)
