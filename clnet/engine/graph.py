@@ -24,52 +24,60 @@ class Graph:
 
     __slots__ = ("flags", "inputs", "key", "nodes")
 
+    nodes: list[Node]
+    inputs: list[tuple[int, ...]]
+    flags: list[int]
+    key: tuple[Any, ...]
+
     def __init__(self, roots: Sequence[Node]) -> None:
-        self.nodes: list[Node] = []
-        self.inputs: list[tuple[int, ...]] = []
-        self.flags: list[int] = []
-        index: dict[int, int] = {}
-        wanted = {id(n) for n in roots}
+        self.nodes = nodes = []
+        self.inputs = all_inputs = []
+        self.flags = flags = []
+        index: dict[Node, int] = {}
+        wanted = set(roots)
         key: list[Any] = []
         stack = list(reversed(roots))
         while stack:
             node = stack[-1]
-            if id(node) in index:
+            if node in index:
                 stack.pop()
                 continue
-            pending = node.buffer is None and node.op is not None
+            op = node.op
+            pending = node.buffer is None and op is not None
             if pending:
-                waiting = [n for n in node.inputs if id(n) not in index]
+                waiting = False
+                for n in reversed(node.inputs):
+                    if n not in index:
+                        stack.append(n)
+                        waiting = True
                 if waiting:
-                    stack.extend(reversed(waiting))
                     continue
             stack.pop()
-            index[id(node)] = len(self.nodes)
-            self.nodes.append(node)
+            index[node] = len(nodes)
+            nodes.append(node)
             if not pending:
-                self.inputs.append(())
                 # A scalar that is asked for itself is written out, like any output.
-                flag = OUTPUT if node.buffer is None and id(node) in wanted else INTERNAL
-                self.flags.append(flag)
+                flag = OUTPUT if node.buffer is None and node in wanted else INTERNAL
+                all_inputs.append(())
+                flags.append(flag)
                 key.append((node.spec, node.strides, flag))
                 continue
-            positions = tuple(index[id(n)] for n in node.inputs)
-            if id(node) in wanted or node.holder() is not None:
+            if node in wanted or node.holder() is not None:
                 flag = OUTPUT
             else:
                 flag = KEEP if node.needs_grad and not node.released else INTERNAL
-            self.inputs.append(positions)
-            self.flags.append(flag)
-            attrs = tuple(node.attrs.items()) if node.attrs else None
-            key.append((node.op, attrs, node.spec, positions, flag))
+            positions = tuple([index[n] for n in node.inputs])
+            all_inputs.append(positions)
+            flags.append(flag)
+            key.append((op, tuple(node.attrs.items()), node.spec, positions, flag))
             if node.group is not None:
                 # A loss and its gradients share work: computing one computes all that are held.
                 for member in node.group:
                     if (
                         member.buffer is None
-                        and id(member) not in wanted
+                        and member not in wanted
                         and member.holder() is not None
                     ):
-                        wanted.add(id(member))
+                        wanted.add(member)
                         stack.insert(0, member)
         self.key = tuple(key)
