@@ -15,11 +15,7 @@ class _Activation(Module):
     def extra_repr(self) -> str:
         """Return the settings, but a flag only where it is set."""
         values = [(name, getattr(self, name)) for name in self.settings]
-        return ", ".join(
-            name if value is True else f"{name}={value!r}"
-            for name, value in values
-            if value is not False
-        )
+        return ", ".join(f"{name}={value!r}" for name, value in values if value is not False)
 
 
 class ReLU(_Activation):

@@ -133,7 +133,7 @@ class RNN(Module):
         for layer in range(num_layers):
             features = input_size if layer == 0 else hidden_size * self._directions
             for direction in range(self._directions):
-                shapes = {
+                shapes: dict[str, tuple[int, ...]] = {
                     "weight_ih": (hidden_size, features),
                     "weight_hh": (hidden_size, hidden_size),
                 }

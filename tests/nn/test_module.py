@@ -189,7 +189,7 @@ def test_text() -> None:
         ")"
     )
     assert repr(nn.GELU("tanh")) == "GELU(approximate='tanh')"
-    assert repr(nn.LeakyReLU(inplace=True)) == "LeakyReLU(negative_slope=0.01, inplace)"
+    assert repr(nn.LeakyReLU(inplace=True)) == "LeakyReLU(negative_slope=0.01, inplace=True)"
     assert repr(nn.Parameter(cn.zeros(1))).startswith("Parameter containing:\ntensor([0.]")
 
 

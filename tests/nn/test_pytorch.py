@@ -1,16 +1,15 @@
-"""Functions and modules give PyTorch's results and gradients: saved ones, and live where it is."""
+"""Functions and modules give the results and gradients that were saved from PyTorch."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
 import pytest
 
 import clnet as cn
 from clnet import functional, nn
-from tests.nn.cases import CASES, MODULES, SAVED, run, run_pytorch
+from tests.nn.cases import CASES, SAVED, run
 
 # All cases are computed at once, in one worker: the kernels are then built as one program.
 pytestmark = pytest.mark.xdist_group("pytorch")
@@ -41,18 +40,3 @@ def test_saved(name: str, found: dict[str, dict[str, cn.Tensor]]) -> None:
 
 def test_every_saved_case_is_used() -> None:
     assert list(WANTED) == list(CASES)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_live(name: str, found: dict[str, dict[str, cn.Tensor]]) -> None:
-    pytest.importorskip("torch")
-    for key, value in run_pytorch(name).items():
-        np.testing.assert_allclose(found[name][key].numpy(), value, _RTOL.get(name, 1e-9), 1e-12)
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_text_of_modules(name: str) -> None:
-    torch = pytest.importorskip("torch")
-    scope: dict[str, Any] = {"nn": nn}
-    theirs: dict[str, Any] = {"nn": torch.nn}
-    assert repr(eval(CASES[name].module, scope)) == repr(eval(CASES[name].module, theirs))
