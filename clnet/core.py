@@ -276,7 +276,11 @@ def bind(op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> Tensor:
                 else record(OPS["expand"], (n,), {"shape": shape})
                 for n in nodes
             ]
-    return Tensor(record(op, tuple(nodes), attrs))
+    tensor = Tensor(record(op, tuple(nodes), attrs), view=False)
+    if op.put is not None:
+        # Not from the new node's inputs: in eager mode it is computed and has let go of them.
+        tensor._view_of(nodes[0])
+    return tensor
 
 
 Op.bind = staticmethod(bind)

@@ -243,3 +243,15 @@ def test_any_integer_arrays(data: st.DataObject) -> None:
 
 def _x() -> cn.Tensor:
     return cn.tensor(A)
+
+
+def test_eager_mode_keeps_views(same) -> None:
+    """A view that had to be copied at once still writes to what it is a view of."""
+    key = ([1, 0, 1], _all, [0, -1, 2])
+    x, wanted = cn.tensor(A), A.copy()
+    with cn.eager():
+        x[on_device(key)] = -1
+        x.T.reshape(-1)[:5] = -2
+    wanted[key] = -1
+    wanted[(0, 1, 0, 1, 0), (0, 0, 1, 1, 2), 0, 0] = -2
+    same({"x": (x, wanted)})
