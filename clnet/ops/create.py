@@ -35,6 +35,8 @@ def bfloat16_bits(array: np.ndarray) -> np.ndarray:
 
 def stored(array: np.ndarray, dtype: DType) -> np.ndarray:
     """Return an array's elements as a buffer of `dtype` stores them, in row-major order."""
+    if array.dtype == dtype.storage and dtype is not bfloat16:
+        return np.asarray(array, order="C")
     if array.dtype.name == "bfloat16":  # of the ml_dtypes package
         array = array.astype(np.float32)
     if dtype is bfloat16:
