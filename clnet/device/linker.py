@@ -198,8 +198,8 @@ def link(blob: bytes) -> bytes:
     for index, number in dynamic_index.items():
         symbol = symbols[index]
         value = 0 if outside[index] else address(index)
-        section = 0 if outside[index] else 1  # any defined section: the loader asks only whether
-        packed = (names[index], symbol.binding << 4 | symbol.type, 0, section, value, symbol.size)
+        defined = 0 if outside[index] else 1  # a section's number: the loader asks only if it is 0
+        packed = (names[index], symbol.binding << 4 | symbol.type, 0, defined, value, symbol.size)
         struct.pack_into("<IBBHQQ", image.data, symbols_at + 24 * number, *packed)
 
     # Each slot of the global offset table is filled by the dynamic loader.
@@ -210,8 +210,8 @@ def link(blob: bytes) -> bytes:
             rows.append((slot, dynamic_index[index] << 32 | R_GLOB_DAT, 0))
         else:
             rows.append((slot, R_RELATIVE, address(index)))
-    for section, offset, _, index, addend in absolute:
-        place = addresses[section] + offset
+    for within, offset, _, index, addend in absolute:
+        place = addresses[within] + offset
         if outside[index]:
             rows.append((place, dynamic_index[index] << 32 | R_64, addend))
         else:
@@ -224,8 +224,8 @@ def link(blob: bytes) -> bytes:
     for index, stub in stubs.items():
         struct.pack_into("<BBi", image.data, stub, 0xFF, 0x25, slots[index] - (stub + 6))
 
-    for section, offset, kind, index, addend in relocations:
-        place = addresses[section] + offset
+    for within, offset, kind, index, addend in relocations:
+        place = addresses[within] + offset
         if kind in (R_GOTPCREL, R_GOTPCRELX, R_REX_GOTPCRELX):
             struct.pack_into("<i", image.data, place, slots[index] + addend - place)
         elif kind in (R_PC32, R_PLT32):
