@@ -112,30 +112,41 @@ div: Op = elementwise(
     (lambda d, r, x, y: d / y, lambda d, r, x, y: -d * r / y),
     arity=2, low=(-2.0, 0.5), promote="float", kinds="f", symbol="truediv",
 )  # fmt: skip
+# fmod is exact, where x / y is rounded and may overflow; it takes the sign of x.
+_OTHER_SIGN = "fmod(x, y) != 0 && ((x < 0) != (y < 0))"
 _FLOOR_DIVIDE = "y == 0 ? 0 : (x / y - (((x % y) != 0) && ((x < 0) != (y < 0))))"
 floor_divide: Op = elementwise(
     "floor_divide",
     "Divide elementwise and round towards minus infinity; an integer divided by 0 gives 0.",
-    {"i": _FLOOR_DIVIDE, "f": "floor(x / y)"},
-    lambda x, y: np.floor_divide(x, y) if x.dtype.kind in "iu" else np.floor(np.true_divide(x, y)),
+    {"i": _FLOOR_DIVIDE, "f": f"y == 0 ? x / y : rint((x - fmod(x, y)) / y) - ({_OTHER_SIGN})"},
+    np.floor_divide,
     arity=2, low=(-9.0, 1.0), high=9.0, kinds="if", symbol="floordiv",
 )  # fmt: skip
 _REMAINDER = "y == 0 ? 0 : ((x % y) + ((((x % y) != 0) && ((x < 0) != (y < 0))) ? y : 0))"
 remainder: Op = elementwise(
     "remainder",
     "Remainder with the sign of the divisor, as Python's %; an integer modulo 0 gives 0.",
-    {"i": _REMAINDER, "f": "x - y * floor(x / y)"},
+    {"i": _REMAINDER, "f": f"({_OTHER_SIGN}) ? fmod(x, y) + y : fmod(x, y)"},
     np.remainder,
     (lambda d, r, x, y: d, lambda d, r, x, y: -d * floor(x / y)),
     arity=2, low=(-2.0, 3.0), high=(2.0, 5.0), kinds="if", symbol="mod",
 )  # fmt: skip
 _pow_x = lambda d, r, x, y: d * y * pow(x, y - 1)  # noqa: E731
 _pow_y = lambda d, r, x, y: d * where(x > 0, r * log(where(x > 0, x, 1)), 0)  # noqa: E731
+
+
+def _power(x: Any, y: Any) -> Any:
+    if x.dtype.kind == "f":
+        return np.power(x, y)
+    inverse = np.where(x == 1, 1, np.where(x == -1, 1 - 2 * (y & 1), 0)).astype(x.dtype)
+    return np.where(y < 0, inverse, np.power(x, np.maximum(y, 0)))
+
+
 pow: Op = elementwise(
     "pow",
-    "Raise x to the power y; integers are computed in double or float and rounded.",
+    "Raise x to the power y; a negative power of an integer other than 1 and -1 is 0.",
     {"i": "(T)IPOW(x, y)", "f": "pow(x, y)"},
-    np.power,
+    _power,
     (_pow_x, _pow_y),
     arity=2, low=(0.3, -1.0), high=(2.0, 2.0), kinds="if", symbol="pow",
 )  # fmt: skip
