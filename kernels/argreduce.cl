@@ -5,7 +5,8 @@
 //   arg_merge  y[k] = the best of the candidates of arg_plain, in order of c
 // Layout:
 //   x is walked by strides (zero and negative too): dims k are kept, dims r are reduced, both
-//   row-major in their own order. The `total` reduced elements of an output are cut into `chunks`
+//   row-major in their own order; the last of the latter has size n and stride xs, and group r holds
+//   those before it. The `total` reduced elements of an output are cut into `chunks`
 //   non-empty pieces of `length` elements; y of arg_plain is contiguous: [outputs, chunks]. With
 //   chunks > 1 arg_merge then picks among the candidates.
 // Launch:
@@ -16,6 +17,7 @@
 //   arg_merge
 // Macros:
 //   X        dtype of x; any of dtype.h
+//   Y        the same dtype as X; any of dtype.h
 //   REDUCE   which extreme; amax, amin
 //   KEPT     number of kept dims; 1, 2, 3, 4, 8
 //   REDUCED  number of reduced dims; 1, 2, 3, 4, 8
@@ -30,6 +32,9 @@
 
 #ifndef X
 #error "argreduce.cl: X is not defined: dtype of the input"
+#endif
+#ifndef Y
+#error "argreduce.cl: Y is not defined: the dtype of the input again"
 #endif
 #ifndef REDUCE
 #error "argreduce.cl: REDUCE is not defined: amax or amin"
@@ -58,24 +63,28 @@
 __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(arg_plain)(
     __global const STORAGE(X) *x, const long x0, __global long *y, const long y0,
     const INDEX outputs, const INDEX chunks, const INDEX length, const INDEX total,
-    const INDEX each, DIMS(KEPT, k), DIMS(REDUCED, r)) {
+    const INDEX each, const INDEX n, const INDEX xs, DIMS(KEPT, k), DIMS(REDUCED, r)) {
   const INDEX first = (INDEX)get_global_id(0) * each;
   const INDEX last = min(first + each, outputs * chunks);
   for (INDEX o = first; o < last; o++) {
     const INDEX output = o / chunks;
     const INDEX begin = (o - output * chunks) * length;
     const INDEX end = min(begin + length, total);
-    INDEX from = 0, start = 0;
-    OFFSET(KEPT, output, k, k, from)
-    OFFSET(REDUCED, begin, r, r, start)
-    __global const STORAGE(X) *p = x + x0 + from;
-    ARITH(X) best = LOAD(X, p, start);
+    ARITH(X) best = FOLD(_START);
     INDEX where = begin;
-    for (INDEX e = begin + 1; e < end; e++) {
-      INDEX at = 0;
-      OFFSET(REDUCED, e, r, r, at)
-      const ARITH(X) value = LOAD(X, p, at);
-      CONSIDER(value, e, best, where)
+    for (INDEX e = begin; e < end;) {  // one run of the last dim
+      const INDEX row = e / n;
+      const INDEX column = e - row * n;
+      const INDEX count = min(n - column, end - e);
+      INDEX from = column * xs;
+      OFFSET(KEPT, output, k, k, from)
+      OFFSET(REDUCED, row, r, r, from)
+      __global const STORAGE(X) *p = x + x0 + from;
+      for (INDEX i = 0; i < count; i++) {
+        const ARITH(X) value = LOAD(X, p, i * xs);
+        CONSIDER(value, e + i, best, where)
+      }
+      e += count;
     }
     y[y0 + o] = where;
   }
@@ -86,7 +95,7 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(arg
 __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(arg_merge)(
     __global const STORAGE(X) *x, const long x0, __global const long *candidates, const long c0,
     __global long *y, const long y0, const INDEX outputs, const INDEX chunks, const INDEX each,
-    DIMS(KEPT, k), DIMS(REDUCED, r)) {
+    const INDEX n, const INDEX xs, DIMS(KEPT, k), DIMS(REDUCED, r)) {
   const INDEX first = (INDEX)get_global_id(0) * each;
   const INDEX last = min(first + each, outputs);
   for (INDEX o = first; o < last; o++) {
@@ -94,13 +103,13 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(arg
     INDEX from = 0;
     OFFSET(KEPT, o, k, k, from)
     __global const STORAGE(X) *p = x + x0 + from;
-    INDEX where = (INDEX)candidate[0], start = 0;
-    OFFSET(REDUCED, where, r, r, start)
-    ARITH(X) best = LOAD(X, p, start);
-    for (INDEX c = 1; c < chunks; c++) {
+    ARITH(X) best = FOLD(_START);
+    INDEX where = (INDEX)candidate[0];
+    for (INDEX c = 0; c < chunks; c++) {
       const INDEX e = (INDEX)candidate[c];
-      INDEX at = 0;
-      OFFSET(REDUCED, e, r, r, at)
+      const INDEX row = e / n;
+      INDEX at = (e - row * n) * xs;
+      OFFSET(REDUCED, row, r, r, at)
       const ARITH(X) value = LOAD(X, p, at);
       CONSIDER(value, e, best, where)
     }

@@ -77,7 +77,9 @@ def reduce_launches(
     columns = kept_strides[-1] == 1 and reduced_strides[-1] != 1
     if target.type == "cpu":
         parallel = ceil_div(kept[-1], _COLUMNS) * (outputs // kept[-1]) if columns else outputs
-        wanted, least = 4 * target.compute_units, 32768 // min(outputs, _COLUMNS) + _LANES
+        # Short chunks of columns: groups which run at once then read neighbouring rows.
+        wanted = (32 if columns else 4) * target.compute_units
+        least = 32768 // min(outputs, _COLUMNS) + _LANES
     else:
         parallel = outputs if columns else outputs * work_group(target)
         wanted, least = 512 * target.compute_units, 256
@@ -159,12 +161,17 @@ def _arg_launches(
     local = work_group(target)
     defines = (
         ("X", x.dtype.name),
+        ("Y", x.dtype.name),
         ("REDUCE", fold),
         ("KEPT", str(rank)),
         ("REDUCED", str(rank)),
         ("INDEX", index),
     )
-    parts = (*walk(index, rank, kept, kept_strides), *walk(index, rank, reduced, reduced_strides))
+    parts = (
+        *scalars(index, reduced[-1], reduced_strides[-1]),
+        *walk(index, rank, kept, kept_strides),
+        *walk(index, rank, reduced[:-1], reduced_strides[:-1]),
+    )
     wanted = (4 if target.type == "cpu" else 1024) * target.compute_units
     chunks = max(1, min(ceil_div(wanted, outputs), total // 4096))
     length = ceil_div(total, chunks)
