@@ -300,11 +300,13 @@ class Plan:
         layouts = []
         for k, i in enumerate(inputs):
             spec = graph.nodes[i].spec
-            if graph.nodes[i].value is not None:
-                places.append(None)
-                layouts.append(Layout(spec.shape, (), spec.dtype))
-                continue
             strided = op.strided if isinstance(op.strided, bool) else k in op.strided
+            uniform = strided and self._uniform[i] is not None and i not in self._places
+            if graph.nodes[i].value is not None or uniform:
+                # Written to a buffer only if a launch reads it.
+                places.append(None)
+                layouts.append(Layout(spec.shape, (0,) * spec.ndim, spec.dtype))
+                continue
             self._place(i)
             place = self._places[i] if strided else self._contiguous(i)
             places.append(place)
