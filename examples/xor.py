@@ -3,8 +3,8 @@
 
     .venv/bin/python examples/xor.py
 
-The demonstration of DyNet and of its OpenCL port DeepRacket: 8 hidden tanh units, inputs and answers
--1 (false) or +1 (true), squared error, a step of plain gradient descent after each example.
+The demonstration of DyNet and of its OpenCL port DeepRacket: 8 hidden tanh units, inputs and
+answers -1 (false) or +1 (true), squared error, a step of plain gradient descent per example.
 """
 
 from __future__ import annotations
