@@ -276,7 +276,7 @@ class Methods:
         """Return y with y[t] = x[0] + .. + x[t] along a dim, computed in `dtype` if given."""
 
     def detach(self) -> Tensor:
-        """The same value, through which no gradient flows."""
+        """Return a tensor of the same value, sharing memory, through which no gradient flows."""
 
     def diag(self, diagonal: builtins.int = ...) -> Tensor:
         """Return the matrix with a vector on a diagonal, or a diagonal of a matrix."""
