@@ -14,6 +14,8 @@ Buffer = In | Out | Scratch
 
 # Unsigned OpenCL types by size: copies move words, whatever the dtype.
 WORDS = {1: "uchar", 2: "ushort", 4: "uint", 8: "ulong"}
+# Elements up to which kernels count in int; the last work-items reach past the end before they stop.
+INT_REACH = 2**31 - 2**20
 # Elements that a work-item of a CPU takes: enough to pay for its start, few enough to share out.
 CPU_CHUNK = 16384
 
@@ -35,8 +37,7 @@ def index_type(*values: Layout | Spec) -> str:
         if isinstance(value, Layout):
             steps = zip(value.shape, value.strides, strict=True)
             reach = max(reach, sum(abs(s) * (n - 1) for n, s in steps) + 1)
-    # The last work-items reach past the end before they stop.
-    return "int" if reach < 2**31 - 2**20 else "long"
+    return "int" if reach < INT_REACH else "long"
 
 
 def accumulator(dtype: DType) -> DType:

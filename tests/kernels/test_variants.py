@@ -10,6 +10,7 @@ import pytest
 import clnet as cn
 from clnet import core
 from clnet.engine.run import Engine
+from clnet.ops import launch
 
 pytestmark = pytest.mark.usefixtures("target")
 
@@ -219,6 +220,30 @@ def test_gather_and_scatter_add() -> None:
         np.add.at(sums, tuple(places), src)
         found = t.scatter_add(dim, at, cn.tensor(src)).numpy()
         np.testing.assert_allclose(found, sums, rtol=1e-5, atol=1e-4)
+
+
+# --- counting in long ----------------------------------------------------------------------------
+def test_long_indices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check the kernels as they are built for buffers of 2^31 elements and more."""
+    monkeypatch.setattr(launch, "INT_REACH", 0)
+    x = _random((33, 40))
+    t = cn.tensor(x)
+    index = cn.tensor([5, -1])
+    cases = [
+        (t @ t.T, x @ x.T),
+        (t.sum(0), x.sum(0)),
+        (t.sum(1), x.sum(1)),
+        (t.argmax(1), x.argmax(1)),
+        (t.cumsum(1), x.cumsum(1)),
+        (t.argsort(), x.argsort()),
+        (t.index_select(0, index), x[[5, -1]]),
+        (t.gather(1, t.argsort()), np.sort(x, 1)),
+        (cn.zeros(9, 40).index_add(0, index, t[:2])[[5, 8]], x[:2]),
+        (cn.cat([t, t]), np.concatenate([x, x])),
+    ]
+    for found, expected in cases:
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-3)
+    assert cn.rand(5).max().item() < 1
 
 
 # --- a small pass for Oclgrind -------------------------------------------------------------------
