@@ -5,8 +5,8 @@
 //   arg_merge  y[k] = the best of the candidates of arg_plain, in order of c
 // Layout:
 //   x is walked by strides (zero and negative too): dims k are kept, dims r are reduced, both
-//   row-major in their own order; the last of the latter has size n and stride xs, and group r holds
-//   those before it. The `total` reduced elements of an output are cut into `chunks`
+//   row-major in their own order; the last of the latter has size n and stride xs, and group r
+//   holds those before it. The `total` reduced elements of an output are cut into `chunks`
 //   non-empty pieces of `length` elements; y of arg_plain is contiguous: [outputs, chunks]. With
 //   chunks > 1 arg_merge then picks among the candidates.
 // Launch:
