@@ -183,7 +183,14 @@ class RNN(Module):
         if batched and self.batch_first:
             x = x.transpose(0, 1)
         h_n = stack(last, 0)
-        return (x, h_n) if batched else (x.squeeze(1), h_n.squeeze(1))
+        if not batched:
+            x, h_n = x.squeeze(1), h_n.squeeze(1)
+        # The state that is carried to the next step of training is computed with this one's
+        # gradients, which need the last states, if not the output.
+        group = [h_n.node]
+        for tensor in (x, h_n, *last):
+            tensor.node.group = group
+        return x, h_n
 
     def _initial(self, x: Tensor, hx: Tensor | None, batched: bool) -> list[Tensor]:
         """Return the first state of each layer and direction, each [b, h]."""

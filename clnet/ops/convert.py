@@ -17,19 +17,37 @@ from clnet.records import Arg, Op, Sample, Spec, register
 
 # --- detach, clone -------------------------------------------------------------------------------
 # A view as alias is, so that writing to the detached tensor writes to its base; no gradient.
-detach = method("detach")(
-    register(
-        Op(
-            "detach",
-            "The same value, through which no gradient flows.",
-            lambda x: x,
-            lambda x: x,
-            (Sample((Arg((2, 3)),), grad=False),),
-            view=lambda layout: (layout.strides, 0),
-            put=lambda base, value: value,
-        )
+_detach = register(
+    Op(
+        "detach",
+        "The same value, through which no gradient flows.",
+        lambda x: x,
+        lambda x: x,
+        (Sample((Arg((2, 3)),), grad=False),),
+        view=lambda layout: (layout.strides, 0),
+        put=lambda base, value: value,
     )
 )
+
+
+@method("detach")
+def detach(input: Tensor) -> Tensor:
+    """Return a tensor of the same value, sharing memory, through which no gradient flows.
+
+    Detached before its value is computed, it is computed together with it: a state carried from one
+    step of training to the next is not computed a second time in that next step.
+
+    >>> import clnet as cn
+    >>> cn.ones(2, requires_grad=True).detach().requires_grad
+    False
+    """
+    result = _detach(input)
+    node = input.node
+    if node.needs_grad and node.buffer is None:
+        if node.group is None:
+            node.group = []
+        node.group.append(result.node)
+    return result
 
 
 @method("clone")

@@ -204,3 +204,28 @@ def test_clipping() -> None:
     with pytest.raises(cn.GradientError, match="needs a finite one"):
         nn.clip_grad_norm_(leaf([math.inf]), 1.0, error_if_nonfinite=True)
     assert nn.clip_grad_norm_([], 1.0).item() == 0
+
+
+# --- state carried from step to step -------------------------------------------------------------
+
+
+def test_carried_state_is_computed_with_the_step_that_made_it() -> None:
+    net = nn.RNN(2, 3, num_layers=2)
+    h: cn.Tensor | None = None
+    for _ in range(2):
+        output, h = net(cn.ones(4, 1, 2), h)
+        h = h.detach()
+        output.sum().backward()
+        cn.eval(*(p.grad for p in net.parameters() if p.grad is not None))
+        # Otherwise the next step would compute this one's forward pass a second time.
+        assert h.node.buffer is not None
+
+
+def test_detached_value_is_computed_with_what_it_comes_from() -> None:
+    w = cn.ones(2, requires_grad=True)
+    h = cn.tanh(w)
+    loss = (h * 2).sum()
+    h = h.detach()
+    loss.backward()
+    cn.eval(loss)
+    assert h.node.buffer is not None
