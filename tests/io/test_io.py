@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +218,46 @@ def test_generator_is_left_alone_unless_asked(tmp_path: Path) -> None:
     cn.load_checkpoint(tmp_path / "f")
     assert first != second
     assert cn.rand(2).tolist() == first
+
+
+_MOVE = """
+import sys
+import clnet as cn
+from clnet import nn, optim
+first, second = cn.devices()[:2]
+net = nn.Linear(3, 2).to(first)
+optimizer = optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+net(cn.ones(4, 3, device=first)).sum().backward()
+optimizer.step()
+cn.save_checkpoint(sys.argv[1], model=net, optimizer=optimizer, h=cn.ones(2, device=first))
+other = nn.Linear(3, 2, device=second)
+again = optim.SGD(other.parameters(), lr=0.1, momentum=0.9)
+values = cn.load_checkpoint(sys.argv[1], model=other, optimizer=again, device=second)
+tensors = [*other.parameters(), values["h"]]
+tensors += [s["momentum_buffer"] for s in again.state.values()]
+assert len(tensors) == 5 and all(t.device is second for t in tensors)
+for x in (net, other):
+    o = optimizer if x is net else again
+    o.zero_grad()
+    x(cn.ones(4, 3, device=x.weight.device)).sum().backward()
+    o.step()
+assert net.weight.tolist() == other.weight.tolist()
+assert cn.load(sys.argv[1], device=second)["model.weight"].device is second
+net.to(second)
+assert net.weight.device is second and net.weight.grad.device is second
+print("moved")
+"""
+
+
+def test_checkpoint_goes_to_another_device(tmp_path: Path) -> None:
+    # PoCL shows as many devices as it is told to; other implementations do not listen.
+    environment = {**os.environ, "POCL_DEVICES": "pthread basic"}
+    count = "import clnet as cn; print(len(cn.devices()))"
+    root = Path(__file__).resolve().parents[2]
+    run = functools.partial(
+        subprocess.run, env=environment, cwd=root, capture_output=True, text=True
+    )
+    if int(run([sys.executable, "-c", count], check=True).stdout) < 2:
+        pytest.skip("only one OpenCL device")
+    done = run([sys.executable, "-c", _MOVE, str(tmp_path / "f")], check=False)
+    assert done.stdout == "moved\n", done.stderr
