@@ -297,8 +297,8 @@ class Module:
     def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> dict[str, Tensor]:
         """Return parameters and persistent buffers by dotted name.
 
-        The tensors are detached and keep the values of now; with `keep_vars` they are the
-        parameters themselves.
+        The tensors are detached and, as in PyTorch, follow the parameters: `copy.deepcopy` of the
+        result keeps the values of now. With `keep_vars` they are the parameters themselves.
         """
         return OrderedDict(
             (name, tensor if keep_vars else tensor.detach())

@@ -158,6 +158,20 @@ def test_copies_are_independent() -> None:
     assert twin.scale.requires_grad
 
 
+def test_state_follows_the_parameters_and_its_copy_does_not() -> None:
+    net = nn.Linear(2, 2)
+    state = net.state_dict()
+    before = state["weight"].tolist()
+    best = copy.deepcopy(state)
+    optimizer = cn.optim.SGD(net.parameters(), lr=0.5)
+    net(cn.ones(1, 2)).sum().backward()
+    optimizer.step()
+    assert state["weight"].tolist() == net.weight.tolist() != before
+    assert best["weight"].tolist() == before
+    net.load_state_dict(best)
+    assert net.weight.tolist() == before
+
+
 def test_hooks_see_and_replace() -> None:
     layer = nn.Identity()
     seen: list[Any] = []
