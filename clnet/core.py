@@ -154,7 +154,7 @@ class Node:
         self.released = False
         self.retain = False
         self.depth = 0
-        self.group: list[Node] | None = None
+        self.group: list[weakref.ref[Node]] | None = None
         self.owner: Callable[[], Tensor | None] | None = None
         self.hooks: list[Callable[[Tensor], Tensor | None]] | None = None
 
@@ -172,7 +172,13 @@ class Node:
     def tensor(self) -> Tensor:
         """Return the tensor that holds this node, or a new one."""
         holder = self.holder()
-        return Tensor(self) if holder is None else holder
+        if holder is not None:
+            return holder
+        owner = self.owner
+        tensor = Tensor(self, view=False)
+        # A leaf's gradient goes to the tensor that held it first, whatever that holds by now.
+        self.owner = owner or self.owner
+        return tensor
 
 
 def buffer_node(
@@ -181,6 +187,13 @@ def buffer_node(
     """Return the node of a value that lies in `buffer`."""
     strides = row_major(spec.shape) if strides is None else strides
     return Node(spec, device=device, buffer=buffer, strides=strides)
+
+
+def compute_with(members: Sequence[Node], nodes: Sequence[Node]) -> None:
+    """Have the evaluation of any of `nodes` compute those of `members` that tensors still hold."""
+    group = [weakref.ref(n) for n in members]
+    for node in nodes:
+        node.group = group if node.group is None else [*node.group, *group]
 
 
 def scalar_node(value: bool | int | float, dtype: DType) -> Node:
@@ -267,12 +280,12 @@ def bind(op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> Tensor:
     found = [x.node if isinstance(x, Tensor) else _number_of(op, x) for x in operands]
     nodes = _promoted(op, found)
     if op.broadcast and len(nodes) > 1:
-        shapes = {n.spec.shape for n in nodes if n.value is None}
+        shapes = {n.spec.shape for n in nodes if n.value is None or n.needs_grad}
         if len(shapes) > 1:
             shape = broadcast_shapes(op.name, *(n.spec.shape for n in nodes))
             nodes = [
                 n
-                if n.value is not None or n.spec.shape == shape
+                if (n.value is not None and not n.needs_grad) or n.spec.shape == shape
                 else record(OPS["expand"], (n,), {"shape": shape})
                 for n in nodes
             ]

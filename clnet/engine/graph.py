@@ -24,15 +24,10 @@ class Graph:
 
     __slots__ = ("flags", "inputs", "key", "nodes")
 
-    nodes: list[Node]
-    inputs: list[tuple[int, ...]]
-    flags: list[int]
-    key: tuple[Any, ...]
-
     def __init__(self, roots: Sequence[Node]) -> None:
-        self.nodes = nodes = []
-        self.inputs = all_inputs = []
-        self.flags = flags = []
+        nodes: list[Node] = []
+        all_inputs: list[tuple[int, ...]] = []
+        flags: list[int] = []
         index: dict[Node, int] = {}
         wanted = set(roots)
         key: list[Any] = []
@@ -72,12 +67,15 @@ class Graph:
             key.append((op, tuple(node.attrs.items()), node.spec, positions, flag))
             if node.group is not None:
                 # A loss and its gradients share work: computing one computes all that are held.
-                for member in node.group:
+                for reference in node.group:
+                    member = reference()
                     if (
-                        member.buffer is None
+                        member is not None
+                        and member.buffer is None
                         and member not in wanted
                         and member.holder() is not None
                     ):
                         wanted.add(member)
                         stack.insert(0, member)
+        self.nodes, self.inputs, self.flags = nodes, all_inputs, flags
         self.key = tuple(key)

@@ -141,7 +141,7 @@ class Engine:
             node.group = None
             if node.buffer is not None and inputs:
                 node.depth = 0
-                if node.released or not node.needs_grad:
+                if node.leaf or node.released or not node.needs_grad:
                     node.inputs = ()
 
 

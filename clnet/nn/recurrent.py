@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from clnet import functional as F
-from clnet.core import Tensor
+from clnet.core import Tensor, compute_with
 from clnet.errors import ShapeError
 from clnet.nn import init
 from clnet.nn.layer import parameter
@@ -187,9 +187,7 @@ class RNN(Module):
             x, h_n = x.squeeze(1), h_n.squeeze(1)
         # The state that is carried to the next step of training is computed with this one's
         # gradients, which need the last states, if not the output.
-        group = [h_n.node]
-        for tensor in (x, h_n, *last):
-            tensor.node.group = group
+        compute_with([h_n.node], [tensor.node for tensor in (x, h_n, *last)])
         return x, h_n
 
     def _initial(self, x: Tensor, hx: Tensor | None, batched: bool) -> list[Tensor]:

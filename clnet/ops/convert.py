@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from clnet import core
-from clnet.core import Node, Tensor, method, modes, record
+from clnet.core import Node, Tensor, compute_with, method, modes, record
 from clnet.dtypes import DTYPES, DType, as_dtype, bfloat16, float64
 from clnet.dtypes import bool_ as bool_dtype
 from clnet.errors import DTypeError, GradientError, ShapeError
@@ -44,9 +44,7 @@ def detach(input: Tensor) -> Tensor:
     result = _detach(input)
     node = input.node
     if node.needs_grad and node.buffer is None:
-        if node.group is None:
-            node.group = []
-        node.group.append(result.node)
+        compute_with([result.node], [node])
     return result
 
 

@@ -14,7 +14,7 @@ Buffer = In | Out | Scratch
 
 # Unsigned OpenCL types by size: copies move words, whatever the dtype.
 WORDS = {1: "uchar", 2: "ushort", 4: "uint", 8: "ulong"}
-# Elements up to which kernels count in int; the last work-items reach past the end before they stop.
+# Elements up to which kernels count in int: the last work-items reach past the end and stop.
 INT_REACH = 2**31 - 2**20
 # Elements that a work-item of a CPU takes: enough to pay for its start, few enough to share out.
 CPU_CHUNK = 16384

@@ -21,6 +21,7 @@ from clnet.ops.launch import (
 )
 from clnet.records import (
     Arg,
+    Argument,
     In,
     Launch,
     Layout,
@@ -249,6 +250,7 @@ def _copy(target: Target, source: In, x: Layout, ys: _Ints, offset: int) -> Laun
         return None
     index = index_type(x, Layout(sizes, out, x.dtype))
     defines = (("WORD", WORDS[x.dtype.itemsize]), ("INDEX", index))
+    args: tuple[Argument, ...]
     if target.type != "cpu":
         rank = dims_rank(len(sizes))
         dims = walk(index, rank, sizes, xs, out)

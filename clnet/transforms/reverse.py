@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from clnet.core import Node, Tensor, method, modes, record, scalar_node
+from clnet.core import Node, Tensor, compute_with, method, modes, record, scalar_node
 from clnet.dtypes import scalar_dtype
 from clnet.errors import GradientError
 from clnet.ops.views import expand
@@ -165,8 +165,7 @@ def backward(
                 holder.grad.assign(holder.grad + total)
         if holder.grad.node.buffer is None:
             group.append(holder.grad.node)
-    for node in group:
-        node.group = group
+    compute_with(group, group)
     if not (create_graph if retain_graph is None else retain_graph):
         for node in order:
             if not node.leaf:
@@ -292,8 +291,7 @@ def value_and_grad(
         results = [value, *tree_leaves(aux), *tree_leaves(gradients)]
         _settle([t.node for t in results if isinstance(t, Tensor)], tracked)
         shared = [t.node for t in results if isinstance(t, Tensor) and t.node.buffer is None]
-        for node in shared:
-            node.group = shared
+        compute_with(shared, shared)
         gradient = gradients[0] if isinstance(argnums, int) else tuple(gradients)
         return ((value, aux), gradient) if has_aux else (value, gradient)
 
