@@ -121,8 +121,10 @@ def fused_source(
     rank = 0 if flat else len(sizes)
 
     params, hoist, bases, body = [], [], [], []
+    # One division each: from / and % of the same numbers LLVM makes a freeze, unknown to Oclgrind.
     rows = [
-        f"const INDEX i{d} = r{d} % n{d}, r{d - 1} = r{d} / n{d};" for d in range(rank - 2, 0, -1)
+        f"const INDEX r{d - 1} = r{d} / n{d}, i{d} = r{d} - r{d - 1} * n{d};"
+        for d in range(rank - 2, 0, -1)
     ]
     if rank > 1:
         rows = [f"const INDEX r{rank - 2} = row;", *rows, "const INDEX i0 = r0;"]

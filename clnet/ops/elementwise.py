@@ -114,7 +114,7 @@ div: Op = elementwise(
 )  # fmt: skip
 # fmod is exact, where x / y is rounded and may overflow; it takes the sign of x.
 _OTHER_SIGN = "fmod(x, y) != 0 && ((x < 0) != (y < 0))"
-_FLOOR_DIVIDE = "y == 0 ? 0 : (x / y - (((x % y) != 0) && ((x < 0) != (y < 0))))"
+_FLOOR_DIVIDE = "y == 0 ? 0 : (x / y - (((x / y) * y != x) && ((x < 0) != (y < 0))))"
 floor_divide: Op = elementwise(
     "floor_divide",
     "Divide elementwise and round towards minus infinity; an integer divided by 0 gives 0.",
