@@ -214,16 +214,21 @@ def refusals(op: Op) -> list[str]:
 
 
 def mixed_cases(op: Op, seed: int = 0) -> Iterator[tuple[Case, DType]]:
-    """Yield calls on operands of two dtypes, each with the dtype that they must be brought to."""
+    """Yield calls on operands of two dtypes, each with the dtype that they must be brought to.
+
+    Every elementwise record has to promote its operands, and others that say so.
+    """
     sample = op.samples[0]
-    if op.promote not in ("same", "float") or len(sample.args) < 2:
+    free = [i for i, arg in enumerate(sample.args) if arg.dtype is None]
+    if len(free) < 2 or not (op.promote or op.expr is not None):
         return
     random = np.random.default_rng(seed)
     pairs = (("int32", "float32"), ("float16", "int64"), ("uint8", "int32"), ("bool", "float32"))
     for names in (*pairs, ("float16", "bfloat16")):
         for first, second in (names, names[::-1]):
-            dtypes = [as_dtype(first), *[as_dtype(second)] * (len(sample.args) - 1)]
-            common = promote(dtypes[0], dtypes[1])
+            dtypes = [as_dtype(second)] * len(sample.args)
+            dtypes[free[0]] = as_dtype(first)
+            common = promote(as_dtype(first), as_dtype(second))
             if op.promote == "float" and common.kind != "f":
                 common = float32
             if accepts(op, sample, common):
@@ -235,7 +240,8 @@ def promotion_failures(op: Op) -> list[str]:
     wrong = []
     try:
         for case, common in mixed_cases(op):
-            used = {n.spec.dtype for n in case.result.node.inputs}
+            inputs = zip(case.result.node.inputs, op.samples[0].args, strict=True)
+            used = {n.spec.dtype for n, arg in inputs if arg.dtype is None}
             if used != {common}:
                 wrong.append(f"{op.name} {case.title}: computes with {used}; needs {common}")
     except DTypeError as error:
