@@ -198,7 +198,7 @@ def _define(name: str, value: str) -> Callable[[Launch], Launch]:
         ("argmax", _define("REDUCE", "amin")),
         ("argsort", _define("DESCENDING", "1")),
         ("matmul", _define("X", "int32")),
-        ("take", _define("WORD", "uchar")),
+        ("take", _define("I", "int32")),  # of an index of int64
     ],
 )
 def test_wrong_define(name: str, change: Callable[[Launch], Launch]) -> None:
