@@ -45,7 +45,7 @@ SETTINGS: dict[str, Any] = {
 }
 SMOKE = {"characters": 20_000, "hidden": 16, "embedding": 8, "batch": 4, "time": 8, "steps": 6}
 SYMBOLS = 128  # the most frequent characters of the text; the last symbol stands for all others
-HELD_OUT = 0.1  # share of the text, at its end, that is never trained on
+HELD_OUT = 0.04  # share of the text, at its end, that is never trained on
 READ_EVERY = 10  # steps between looks at the loss: looking waits for the device
 PROMPT = "import "
 
