@@ -14,9 +14,8 @@ MORE = 2**31 + 2**21 + 7
 def test_more_elements_than_an_int_counts() -> None:
     caps = cn.device().caps
     if caps.max_allocation < MORE or caps.memory < 3 * MORE:
-        pytest.skip(
-            f"needs one buffer of {MORE} bytes and three in all; the device has {caps.max_allocation} and {caps.memory}"
-        )
+        has = f"{caps.max_allocation} and {caps.memory}"
+        pytest.skip(f"needs one buffer of {MORE} bytes and three in all; the device has {has}")
     x = cn.zeros(MORE, dtype=cn.uint8)
     x[-3:] = 5
     assert x.sum().item() == 15
