@@ -313,7 +313,10 @@ def main() -> None:
     settings = {**SETTINGS, **(SMOKE if options.smoke else {})}
     path = options.out / "checkpoint.safetensors"
     if options.resume:
-        settings = cn.load_checkpoint(path, rng=False)["settings"]
+        try:
+            settings = cn.load_checkpoint(path, rng=False)["settings"]
+        except cn.CheckpointError as error:
+            sys.exit(f"char_lm: {error}")
     settings.update((name, value) for name, value in given.items() if value is not None)
     cn.set_default_device(options.device)
     cn.manual_seed(settings["seed"])
