@@ -37,10 +37,10 @@ SETTINGS: dict[str, Any] = {
     "hidden": 256,
     "layers": 1,
     "embedding": 64,
-    "batch": 64,
+    "batch": 128,
     "time": 32,
-    "steps": 1500,
-    "lr": 0.5,
+    "steps": 2000,
+    "lr": 0.7,
     "seed": 0,
 }
 SMOKE = {"characters": 20_000, "hidden": 16, "embedding": 8, "batch": 4, "time": 8, "steps": 6}
