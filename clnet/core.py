@@ -250,20 +250,21 @@ def _number(op: Op, x: bool | int | float, dtype: DType) -> Node:
     raise DTypeError(f"{op.name}: {x!r} is out of the range of {dtype.name}")
 
 
-def broadcast_shapes(name: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape to which all shapes broadcast, by NumPy's rule.
+def broadcast_shapes(name: str, *given: Spec | tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape to which all shapes, or those of specs, broadcast, by NumPy's rule.
 
     >>> broadcast_shapes("add", (2, 1), (3,))
     (2, 3)
     """
+    shapes = [g.shape if isinstance(g, Spec) else g for g in given]
     ndim = max(map(len, shapes))
     result = []
     for axis in range(-ndim, 0):
         sizes = {s[axis] for s in shapes if len(s) >= -axis and s[axis] != 1}
         if len(sizes) > 1:
-            given = ", ".join(str(list(s)) for s in shapes)
+            named = " with ".join(str(g if isinstance(g, Spec) else list(g)) for g in given)
             raise ShapeError(
-                f"{name}: cannot broadcast shapes {given}: "
+                f"{name}: cannot broadcast {named}: "
                 f"{' against '.join(map(str, sorted(sizes)))} in dimension {axis}; "
                 f"needs sizes that are equal or 1"
             )
@@ -282,7 +283,7 @@ def bind(op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> Tensor:
     if op.broadcast and len(nodes) > 1:
         shapes = {n.spec.shape for n in nodes if n.value is None or n.needs_grad}
         if len(shapes) > 1:
-            shape = broadcast_shapes(op.name, *(n.spec.shape for n in nodes))
+            shape = broadcast_shapes(op.name, *(n.spec for n in nodes))
             nodes = [
                 n
                 if (n.value is not None and not n.needs_grad) or n.spec.shape == shape

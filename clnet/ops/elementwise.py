@@ -32,7 +32,7 @@ def _same(name: str, result: DType | None = None, kinds: str = "bif") -> Callabl
         shape = last.shape
         for o in operands:
             if o.shape != shape:
-                shape = broadcast_shapes(name, *(o.shape for o in operands))
+                shape = broadcast_shapes(name, *operands)
                 break
         if shape is last.shape and result is None:
             return last
@@ -335,7 +335,7 @@ def _where_spec(condition: Spec, x: Spec, y: Spec) -> Spec:
     if condition.dtype is not bool_:
         raise DTypeError(f"where: condition is {condition}; needs bool (compare, or .bool())")
     return _same("where")(x, y)._replace(
-        shape=broadcast_shapes("where", condition.shape, x.shape, y.shape)
+        shape=broadcast_shapes("where", condition, x, y)
     )
 
 
