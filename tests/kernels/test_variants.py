@@ -27,6 +27,8 @@ SIZES = [(1, 1, 1), (7, 31, 5), (16, 32, 256), (33, 65, 300), (130, 70, 40), (3,
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32"])
 def test_matmul_of_transposed_operands(dtype: str) -> None:
     """Check products of operands stored by rows and by columns, at sizes around those of tiles."""
+    if dtype == "float64" and not cn.device().caps.fp64:
+        pytest.skip("the device has no float64")
     expected, found = [], []
     for m, n, k in SIZES if dtype == "float32" else SIZES[1:4]:
         for by_columns_a in (False, True):
