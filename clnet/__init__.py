@@ -8,7 +8,7 @@ tensor([2., 4., 6.])
 """
 
 from clnet import functional, nn, optim
-from clnet.core import Tensor, enable_grad, is_grad_enabled, no_grad
+from clnet.core import Tensor
 from clnet.core import evaluate as eval
 from clnet.device import (
     Device,
@@ -46,6 +46,7 @@ from clnet.errors import (
 )
 from clnet.functional import log_softmax, softmax
 from clnet.io import load, load_checkpoint, load_metadata, save, save_checkpoint
+from clnet.modes import enable_grad, is_grad_enabled, no_grad
 from clnet.ops.arithmetic import (
     add,
     addcdiv,

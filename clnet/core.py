@@ -7,10 +7,8 @@ they mean and anything recorded before an update still sees the old value.
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -18,6 +16,7 @@ import numpy as np
 from clnet.dtypes import DType, default_of, result_type, scalar_dtype
 from clnet.errors import ClnetError, DeviceError, DTypeError, GradientError, ShapeError
 from clnet.methods import Methods
+from clnet.modes import modes
 from clnet.records import OPS, Layout, Op, Spec, row_major
 
 # A pending chain longer than this is evaluated by itself, so that `total += loss` stays bounded.
@@ -39,57 +38,6 @@ class Runtime(Protocol):
 
 # Set when clnet.engine is imported, which clnet itself does.
 runtime = cast(Runtime, None)
-
-
-class _Modes(threading.local):
-    grad = True
-    # Called with every recorded node: eager mode and anomaly mode hang here.
-    observers: tuple[Callable[[Node], None], ...] = ()
-
-
-modes = _Modes()
-
-
-class no_grad(contextlib.ContextDecorator):
-    """Record nothing for differentiation inside this context (or decorated function).
-
-    >>> import clnet as cn
-    >>> w = cn.ones(2, requires_grad=True)
-    >>> with cn.no_grad():
-    ...     (w * 2).requires_grad
-    False
-    """
-
-    _enabled = False
-
-    def __enter__(self) -> None:
-        self._stack = [*getattr(self, "_stack", []), modes.grad]
-        modes.grad = self._enabled
-
-    def __exit__(self, *exc: object) -> None:
-        modes.grad = self._stack.pop()
-
-
-class enable_grad(no_grad):
-    """Record for differentiation inside this context, also within `no_grad`."""
-
-    _enabled = True
-
-
-def is_grad_enabled() -> bool:
-    """Return whether ops are being recorded for differentiation."""
-    return modes.grad
-
-
-@contextlib.contextmanager
-def observing(observer: Callable[[Node], None]) -> Iterator[None]:
-    """Call `observer` with every node recorded inside this context."""
-    before = modes.observers
-    modes.observers = (*before, observer)
-    try:
-        yield
-    finally:
-        modes.observers = before
 
 
 class Node:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from clnet import core
-from clnet.core import Node, observing
+from clnet.core import Node
 from clnet.device import Device, KernelSource, device
 from clnet.engine.graph import Graph
 from clnet.engine.plan import Plan
+from clnet.modes import observing
 
 # Plans kept; the least recently used goes first. A plan of a training step holds about 100 KB.
 MAX_PLANS = 1024

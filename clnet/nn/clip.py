@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable
 
 from clnet import functional as F
-from clnet.core import Tensor, no_grad
+from clnet.core import Tensor
 from clnet.errors import GradientError
 from clnet.functional.activation import wide
+from clnet.modes import no_grad
 from clnet.ops.create import full
 from clnet.ops.elementwise import maximum
 from clnet.ops.join import stack

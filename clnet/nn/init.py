@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from clnet.core import Tensor, evaluate, no_grad
+from clnet.core import Tensor, evaluate
 from clnet.errors import ShapeError
+from clnet.modes import no_grad
 from clnet.ops.create import eye, full_like, tensor
 from clnet.ops.random import rand, randn
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from clnet import functional as F
-from clnet.core import Tensor, no_grad
+from clnet.core import Tensor
 from clnet.dtypes import float32
 from clnet.errors import ShapeError
+from clnet.modes import no_grad
 from clnet.nn import init
 from clnet.nn.module import Module
 from clnet.nn.parameter import Parameter

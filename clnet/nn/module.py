@@ -6,9 +6,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from clnet.core import Tensor, no_grad
+from clnet.core import Tensor
 from clnet.dtypes import DType, bfloat16, float16, float32, float64
 from clnet.errors import CheckpointError, DTypeError
+from clnet.modes import no_grad
 from clnet.nn.parameter import Parameter, replace
 from clnet.ops.create import as_tensor, zeros_like
 

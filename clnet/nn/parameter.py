@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from clnet.core import Tensor, no_grad, record
+from clnet.core import Tensor, record
+from clnet.modes import no_grad
 from clnet.records import OPS
 
 

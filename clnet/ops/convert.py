@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from clnet import core
-from clnet.core import Node, Tensor, compute_with, method, modes, record
+from clnet.core import Node, Tensor, compute_with, method, record
 from clnet.dtypes import DTYPES, DType, as_dtype, bfloat16, float64
 from clnet.dtypes import bool_ as bool_dtype
 from clnet.errors import DTypeError, GradientError, ShapeError
+from clnet.modes import modes
 from clnet.ops.create import check_dtype
 from clnet.ops.elementwise import cast
 from clnet.records import Arg, Op, Sample, Spec, register

@@ -334,9 +334,7 @@ bitwise_not: Op = elementwise(
 def _where_spec(condition: Spec, x: Spec, y: Spec) -> Spec:
     if condition.dtype is not bool_:
         raise DTypeError(f"where: condition is {condition}; needs bool (compare, or .bool())")
-    return _same("where")(x, y)._replace(
-        shape=broadcast_shapes("where", condition, x, y)
-    )
+    return _same("where")(x, y)._replace(shape=broadcast_shapes("where", condition, x, y))
 
 
 where: Op = register(

@@ -6,8 +6,9 @@ import copy
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from clnet.core import Tensor, enable_grad, evaluate, no_grad
+from clnet.core import Tensor, evaluate
 from clnet.errors import CheckpointError
+from clnet.modes import enable_grad, no_grad
 from clnet.ops.create import zeros_like
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from clnet import core
-from clnet.core import Tensor, evaluate, no_grad
+from clnet.core import Tensor, evaluate
 from clnet.dtypes import float64
 from clnet.errors import ClnetError
+from clnet.modes import no_grad
 from clnet.records import Op, Sample
 from clnet.testing.forward import make_case
 from clnet.testing.operands import host_values, laid_out

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from clnet import core
-from clnet.core import Node, Tensor, modes, observing, record
+from clnet.core import Node, Tensor, record
 from clnet.errors import AnomalyError
+from clnet.modes import modes, observing
 from clnet.records import OPS
 from clnet.transforms.reverse import differentiating
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from clnet.core import Node, Tensor, compute_with, method, modes, record, scalar_node
+from clnet.core import Node, Tensor, compute_with, method, record, scalar_node
 from clnet.dtypes import scalar_dtype
 from clnet.errors import GradientError
+from clnet.modes import modes
 from clnet.ops.views import expand
 from clnet.records import OPS, Op
 from clnet.transforms.accumulate import accumulated

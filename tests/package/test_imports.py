@@ -12,15 +12,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-GRAPH = ("clnet.core", "clnet.records", "clnet.dtypes", "clnet.errors")
+GRAPH = ("clnet.core", "clnet.modes", "clnet.records", "clnet.dtypes", "clnet.errors")
 
 # layer -> what it may import of clnet besides its own modules. A name covers what lies below it.
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "clnet.errors": (),
     "clnet.dtypes": ("clnet.errors",),
     "clnet.methods": (),
+    "clnet.modes": (),
     "clnet.records": ("clnet.dtypes", "clnet.errors"),
-    "clnet.core": ("clnet.methods", "clnet.records", "clnet.dtypes", "clnet.errors"),
+    "clnet.core": ("clnet.methods", "clnet.modes", "clnet.records", "clnet.dtypes", "clnet.errors"),
     "clnet.ops": GRAPH,
     "clnet.transforms": (*GRAPH, "clnet.ops"),
     "clnet.device": ("clnet.errors",),

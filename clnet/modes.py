@@ -1,0 +1,59 @@
+"""How ops are recorded in this thread: for differentiation or not, and who watches."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+class _Modes(threading.local):
+    grad = True
+    # Called with every recorded node: eager mode and anomaly mode hang here.
+    observers: tuple[Callable[[Any], None], ...] = ()
+
+
+modes = _Modes()
+
+
+class no_grad(contextlib.ContextDecorator):
+    """Record nothing for differentiation inside this context (or decorated function).
+
+    >>> import clnet as cn
+    >>> w = cn.ones(2, requires_grad=True)
+    >>> with cn.no_grad():
+    ...     (w * 2).requires_grad
+    False
+    """
+
+    _enabled = False
+
+    def __enter__(self) -> None:
+        self._stack = [*getattr(self, "_stack", []), modes.grad]
+        modes.grad = self._enabled
+
+    def __exit__(self, *exc: object) -> None:
+        modes.grad = self._stack.pop()
+
+
+class enable_grad(no_grad):
+    """Record for differentiation inside this context, also within `no_grad`."""
+
+    _enabled = True
+
+
+def is_grad_enabled() -> bool:
+    """Return whether ops are being recorded for differentiation."""
+    return modes.grad
+
+
+@contextlib.contextmanager
+def observing(observer: Callable[[Any], None]) -> Iterator[None]:
+    """Call `observer` with every node recorded inside this context."""
+    before = modes.observers
+    modes.observers = (*before, observer)
+    try:
+        yield
+    finally:
+        modes.observers = before
