@@ -1,19 +1,22 @@
-// What a device is asked before it is trusted: group sums, arithmetic in a type, sub-group sums.
+// What a device is asked before it is trusted: group sums, arithmetic, sub-group sums, long loops.
 //
 // Formula:
 //   group_sum      y[g] = sum of x over the work-group g
 //   arithmetic     y[i] = x[i] * 1.5 + 0.25, in REAL
 //   subgroup_sum   y[i] = sum of x over the sub-group of i, s[i] = the sub-group's number
+//   long_loop      y[0] = the n-th number of y -> 1664525 y + 1013904223 (mod 2^32) from 0
 // Layout:
 //   x, y and s are contiguous, one element a work-item.
 // Launch:
 //   group_sum      one item an element: global = a multiple of LOCAL; y has global / LOCAL elements
 //   arithmetic     one item an element, in work-groups of one
 //   subgroup_sum   one item an element: global = LOCAL
+//   long_loop      one item
 // Entries:
 //   group_sum
 //   arithmetic
 //   subgroup_sum
+//   long_loop
 // Macros:
 //   LOCAL  work-items of a work-group (group_sum, subgroup_sum); a power of two, 2 to the device's
 //          limit
@@ -64,5 +67,15 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(sub
   const int i = get_global_id(0);
   y[i] = sub_group_reduce_add(x[i]);
   s[i] = get_sub_group_id();
+}
+#endif
+
+#ifdef USE_long_loop
+// rusticl on llvmpipe 22.3 leaves a loop after 65,536 turns, without a word.
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(long_loop)(
+    __global uint *y, const int n) {
+  uint value = 0;
+  for (int i = 0; i < n; i++) value = value * 1664525u + 1013904223u;
+  y[0] = value;
 }
 #endif

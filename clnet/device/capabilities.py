@@ -14,6 +14,7 @@ from clnet.device.sources import KernelSource
 from clnet.errors import ClnetError
 
 _PROBE_ITEMS = 32
+_PROBE_TURNS = 200_000
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class Capabilities:
         """Whether sub-group reductions work."""
         return "cl_khr_subgroups" in self.extensions and self._try("subgroups")
 
+    @functools.cached_property
+    def long_loops(self) -> bool:
+        """Whether a work-item may loop long: rusticl on llvmpipe stops after 65,536 turns."""
+        return self._try("long_loops")
+
 
 def ask(raw: Any, attempt: Callable[[str], bool]) -> Capabilities:
     """The capabilities of a pyopencl device; `attempt` tries one of them out by name."""
@@ -68,6 +74,8 @@ def works(device: Any, capability: str) -> bool:
     try:
         if capability == "subgroups":
             return _sums_subgroups(device)
+        if capability == "long_loops":
+            return _loops_on(device)
         real, dtype = {"fp64": ("double", np.float64), "fp16": ("half", np.float16)}[capability]
         return _computes(device, real, np.dtype(dtype))
     except (ClnetError, cl.Error):
@@ -97,3 +105,14 @@ def _sums_subgroups(device: Any) -> bool:
         return False
     expected = np.bincount(number, weights=x)[number]
     return bool(np.array_equal(device.download(sums, x.dtype, x.shape), expected))
+
+
+def _loops_on(device: Any) -> bool:
+    expected = 0
+    for _ in range(_PROBE_TURNS):
+        expected = (expected * 1664525 + 1013904223) % 2**32
+    (kernel,) = device.kernels([KernelSource("doctor.cl", "long_loop", ())])
+    result = device.allocate(4)
+    kernel.raw.set_args(result, np.int32(_PROBE_TURNS))
+    device.enqueue(kernel, (1,), (1,))
+    return int(device.download(result, np.dtype(np.uint32), (1,))[0]) == expected

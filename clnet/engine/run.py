@@ -35,7 +35,9 @@ def target(on: Device) -> DeviceTarget:
     """Return what op records may know about `on`."""
     caps = on.caps
     tuning: Mapping[str, Mapping[str, Any]] = {}
-    return DeviceTarget(on.type, caps.local_memory, caps.max_work_group, caps.compute_units, tuning)
+    # CPUs are given few work-items that loop long; a device that cannot is treated as GPUs are.
+    kind = "gpu" if on.type == "cpu" and not caps.long_loops else on.type
+    return DeviceTarget(kind, caps.local_memory, caps.max_work_group, caps.compute_units, tuning)
 
 
 class Program:
