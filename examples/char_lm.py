@@ -39,7 +39,7 @@ SETTINGS: dict[str, Any] = {
     "embedding": 64,
     "batch": 128,
     "time": 32,
-    "steps": 2000,
+    "steps": 1500,
     "lr": 0.7,
     "seed": 0,
 }
@@ -298,9 +298,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("char_lm_out"), help="folder for results")
     parser.add_argument("--save-every", type=int, default=250, help="steps (default: 250)")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    parser.add_argument("--length", type=int, default=400, help="characters of the sample")
+    parser.add_argument("--length", type=int, default=500, help="characters of the sample")
     parser.add_argument(
-        "--temperature", type=float, default=0.7, help="of the sample; 1: as learnt"
+        "--temperature", type=float, default=0.8, help="of the sample; 1: as learnt"
     )
     parser.add_argument("--smoke", action="store_true", help="the shortest run through all parts")
     return parser.parse_args()

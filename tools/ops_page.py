@@ -23,8 +23,8 @@ HEADER = """\
 Written by `tools/ops_page.py` from the records in `clnet/ops/`: do not edit. All else that clnet
 offers (softmax, `var`, `split`, losses, layers, ...) is composed of these.
 
-- **how**: *fused* with its neighbours into one elementwise kernel; a *view* copies nothing where the
-  layout allows; a *kernel* of its own.
+- **how**: *fused* with its neighbours into one elementwise kernel; a *view*, which copies nothing
+  where the layout allows; a *kernel* of its own.
 - **dtypes**: *common* operands are brought to one dtype as in PyTorch; *float* the same, integers
   become float32; *last* all but the first; *as given* no operand is changed.
 - **gradient**: the operands that have one, counted from 1; rules are made of ops, so they
