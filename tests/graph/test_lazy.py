@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 
 import numpy as np
 import pytest
@@ -181,6 +182,13 @@ def test_draw_svg_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(cn.ClnetError, match="graphviz"):
         cn.draw_svg(cn.ones(2) + 1)
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+def test_draw_svg_renders() -> None:
+    svg = cn.draw_svg((cn.tensor([1.0]) * 2).tanh())
+    assert "<svg" in svg
+    assert "tanh" in svg
 
 
 def test_errors_are_raised_where_the_op_is_called() -> None:
