@@ -111,10 +111,14 @@ class Out(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Kernel argument pair: a temporary buffer of `nbytes` that the op's launches share, and 0."""
+    """Kernel argument pair: `nbytes` of memory that the op's launches share, and the offset (long).
+
+    The offset is in elements of `itemsize` bytes.
+    """
 
     name: str
     nbytes: int
+    itemsize: int
 
 
 class Scalar(NamedTuple):

@@ -1,27 +1,32 @@
 // The walk of every fused chain of elementwise ops over its operands.
 //
 // Formula:
-//   out[i] = f(x0[i], x1[i], ...)     f is composed of the `expr`s of the op records
+//   q0[i], q1[i], ... = f(p0[i], p1[i], ...)     f is composed of the `expr`s of the op records
 // Layout:
-//   out is contiguous. Operands are contiguous, one element, or walked by strides (in elements)
-//   over the dimensions that remain after merging; the innermost is walked by the inner loop.
+//   Results are contiguous. Operands are contiguous, one element, or walked by strides (elements)
+//   over the dimensions that remain after merging; the innermost is walked by the inner loop. An
+//   operand that a result overwrites is read from that result's place.
 // Launch:
 //   each item takes `chunk` consecutive elements: 1 on GPUs, so that neighbours read neighbours;
-//   many on CPUs, with LOCAL 1, so that the compiler vectorises the loop. global >= ceil(n / chunk)
+//   many on CPUs, with LOCAL 1, so that the compiler vectorises the loop. A launch may serve many
+//   tensors, each with pointers of its own: global >= the sum over tensors of ceil(size / chunk)
 // Entries:
 //   elementwise
 // Macros:
 //   LOCAL   work-items of a work-group; 1 to the device's limit
 //   INDEX   type of sizes and offsets; int, long
-//   PARAMS  operands: (pointer, offset, strides) each, scalars, sizes n0, n1, ...; generated
-//   OUT     dtype of the result; any of dtype.h
+//   PARAMS  of one tensor: (pointer, offset, strides) of results and operands; then the sizes
+//           walked n0, n1, ... and scalars; generated
+//   PASSED  the names of PARAMS; generated
+//   GIVEN   the kernel's parameters: size and PARAMS, the tensor's own once for each; generated
+//   SELECT  sets size and the tensor's own names to those of the tensor that holds `item`, with
+//           NEXT_TENSOR(statements); generated
 //   FLAT    all operands are contiguous or one element; 0, 1
 //   INNER   size of the innermost dimension; an argument's name, 1 if FLAT
 //   HOIST   declarations before the loop: operands of one element; generated
 //   BASES   declarations before the inner loop: each strided operand's offset from `row`; generated
-//   BODY    declarations of every step, operands at element i, or at c of the innermost
-//           dimension; generated
-//   RESULT  the name that BODY gave to the result; generated
+//   BODY    operands at element i, or at c of the innermost dimension, every step, and the stores;
+//           generated
 // Oracle:
 //   the NumPy references of the records, op by op.
 
@@ -30,11 +35,11 @@
 #if !defined(LOCAL) || !defined(INDEX) || !defined(FLAT) || !defined(INNER)
 #error "elementwise.cl: LOCAL, INDEX, FLAT and INNER must be defined"
 #endif
-#if !defined(PARAMS) || !defined(OUT) || !defined(HOIST) || !defined(BASES)
-#error "elementwise.cl: PARAMS, OUT, HOIST and BASES must be defined"
+#if !defined(PARAMS) || !defined(PASSED) || !defined(GIVEN) || !defined(SELECT)
+#error "elementwise.cl: PARAMS, PASSED, GIVEN and SELECT must be defined"
 #endif
-#if !defined(BODY) || !defined(RESULT)
-#error "elementwise.cl: BODY and RESULT must be defined"
+#if !defined(HOIST) || !defined(BASES) || !defined(BODY)
+#error "elementwise.cl: HOIST, BASES and BODY must be defined"
 #endif
 
 #ifdef USE_elementwise
@@ -48,18 +53,13 @@ static inline long KERNEL_NAME(ipow)(long x, long y) {
 }
 #define IPOW KERNEL_NAME(ipow)
 
-__kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(elementwise)(
-    const INDEX n, const INDEX chunk, __global STORAGE(OUT) *restrict out, const long out0 PARAMS) {
+static inline void KERNEL_NAME(chain)(const INDEX start, const INDEX stop PARAMS) {
   // A result is rounded after every op, so that fused and unfused chains agree to the last bit.
 #pragma OPENCL FP_CONTRACT OFF
-  const INDEX start = (INDEX)get_global_id(0) * chunk;
-  const INDEX stop = min(start + chunk, n);
-  if (start >= stop) return;
   HOIST
 #if FLAT
   for (INDEX i = start; i < stop; ++i) {
     BODY
-    STORE(OUT, out, out0 + i, RESULT);
   }
 #else
   for (INDEX first = start; first < stop;) {
@@ -70,11 +70,28 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(ele
     for (INDEX c = begin; c < end; ++c) {
       const INDEX i = first + c - begin;
       BODY
-      STORE(OUT, out, out0 + i, RESULT);
     }
     first += end - begin;
   }
 #endif
 }
+
+#define NEXT_TENSOR(statements)                        \
+  {                                                    \
+    const INDEX items = (size + chunk - 1) / chunk;    \
+    if (item >= items) {                               \
+      item -= items;                                   \
+      statements                                       \
+    }                                                  \
+  }
+__kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(elementwise)(
+    const INDEX chunk GIVEN) {
+  INDEX item = (INDEX)get_global_id(0);
+  SELECT
+  const INDEX start = item * chunk;
+  const INDEX stop = min(start + chunk, size);
+  if (start < stop) KERNEL_NAME(chain)(start, stop PASSED);
+}
+#undef NEXT_TENSOR
 #undef IPOW
 #endif

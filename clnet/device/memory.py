@@ -267,6 +267,15 @@ class Memory:
         raw.flags.writeable = False
         return raw.view(dtype).reshape(shape)
 
+    def copy(self, buffer: Buffer, start: int, nbytes: int) -> Buffer:
+        """A new buffer with `nbytes` bytes of another, from byte `start`; does not wait."""
+        result = self.allocate(nbytes)
+        try:
+            cl.enqueue_copy(self._queue, result, buffer, src_offset=start, byte_count=nbytes)
+        except cl.Error as error:
+            raise device_error("copy", self._name, error) from error
+        return result
+
     def read_scalar(self, buffer: Buffer, dtype: np.dtype, offset: int) -> np.generic:
         """One element, `offset` in elements; waits for the kernels before it."""
         value = np.empty((), dtype)

@@ -137,6 +137,10 @@ class Device:
         """
         return self.memory.download(buffer, np.dtype(dtype), shape, offset_elements)
 
+    def copy(self, buffer: Buffer, start: int, nbytes: int) -> Buffer:
+        """A new buffer with `nbytes` bytes of another, from byte `start`; does not wait."""
+        return self.memory.copy(buffer, start, nbytes)
+
     def read_scalar(self, buffer: Buffer, dtype: Any, offset_elements: int = 0) -> np.generic:
         """One element of a buffer; waits for the work before it."""
         return self.memory.read_scalar(buffer, np.dtype(dtype), offset_elements)
@@ -152,16 +156,19 @@ class Device:
 
     def enqueue(
         self, kernel: Kernel, global_size: tuple[int, ...], local_size: tuple[int, ...]
-    ) -> None:
-        """Launch a kernel, whose arguments are set, after the work before it; does not wait."""
+    ) -> Any:
+        """Launch a kernel, whose arguments are set, after the work before it; does not wait.
+
+        Returns the event of the launch.
+        """
         try:
-            cl.enqueue_nd_range_kernel(self.queue, kernel.raw, global_size, local_size)
+            return cl.enqueue_nd_range_kernel(self.queue, kernel.raw, global_size, local_size)
         except cl.Error as error:
-            self._enqueue_again(kernel, global_size, local_size, error)
+            return self._enqueue_again(kernel, global_size, local_size, error)
 
     def _enqueue_again(
         self, kernel: Kernel, global_size: Any, local_size: Any, error: Exception
-    ) -> None:
+    ) -> Any:
         # Drivers that allocate on first use run out of memory here: give the cache back, try once.
         what = f"{kernel.source.entry} over {global_size} in groups of {local_size}"
         if not is_exhaustion(error):
@@ -169,7 +176,7 @@ class Device:
         self.synchronize()
         self.memory.empty_cache()
         try:
-            cl.enqueue_nd_range_kernel(self.queue, kernel.raw, global_size, local_size)
+            return cl.enqueue_nd_range_kernel(self.queue, kernel.raw, global_size, local_size)
         except cl.Error as again:
             stats = self.memory.stats()
             raise OutOfMemoryError(

@@ -39,16 +39,13 @@ def _describe(graph: Graph, position: int) -> str:
 
 
 def _task_line(number: int, task: Task) -> str:
-    slots = " ".join(f"s{slot}" for _, slot in task.buffers)
-    new = ", ".join(f"s{slot} = {size:,} bytes" for slot, size in task.new)
-    freed = ", ".join(f"s{slot}" for slot in task.last)
     parts = [
         f"{number:4d}  {task.launch.file}:{task.launch.entry}  [{task.label}]",
         f"global {task.launch.global_size} local {task.launch.local_size}",
-        f"buffers {slots}",
+        f"buffers {' '.join(f's{slot}' for _, slot in task.arguments.buffers)}",
     ]
-    parts += [f"allocates {new}"] if new else []
-    parts += [f"frees {freed}"] if freed else []
+    if len(task.parts) > 1:
+        parts.append(f"serves {len(task.parts)} tensors")
     return "; ".join(parts)
 
 
@@ -77,7 +74,12 @@ def explain(*tensors: Tensor, source: bool = True) -> str:
     count = len(plan.tasks)
     lines.append(f"plan: {count} launch{'' if count == 1 else 'es'} on {on}")
     lines += [_task_line(i, task) for i, task in enumerate(plan.tasks)]
-    lines.append(f"memory: {plan.peak:,} bytes at most, besides what exists already")
+    memory = plan.memory
+    lines += [f"      s{slot} = {nbytes:,} bytes" for slot, nbytes in memory.buffers.items()]
+    lines.append(
+        f"memory: {memory.allocated:,} bytes besides what exists already, "
+        f"of which {memory.live:,} have to exist at once"
+    )
     if source:
         for name, text in dict.fromkeys(
             (task.launch.entry, "\n".join(f"#define {k} {v}" for k, v in task.launch.defines))

@@ -1,4 +1,4 @@
-"""Which elementwise ops become one kernel, and that kernel's source in the elementwise skeleton."""
+"""The source of fused elementwise kernels: the macros of the elementwise skeleton for a chain."""
 
 from __future__ import annotations
 
@@ -7,57 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clnet.dtypes import DType
-from clnet.engine.graph import OUTPUT, Graph
-from clnet.records import Layout, Spec, collapse, row_major
-
-# Limits that keep a fused kernel within every device's registers and 1 KB of arguments.
-MAX_OPS = 32
-MAX_OPERANDS = 12
+from clnet.records import Layout, collapse, row_major
 
 _FLOAT = re.compile(r"(?<![\w.])(\d+\.\d*(?:[eE][+-]?\d+)?)(?!\w)")
 _NAME = re.compile(r"\b[xyzT]\b")
 
 
-def elementwise_groups(graph: Graph, uniform: Sequence[int | None]) -> dict[int, list[int]]:
-    """Return the fused groups: the position of each root, and its members in order, root last.
-
-    A node joins its consumers' group if all of them are in the same one, so that nothing is
-    computed twice; a node whose value is asked for is always a root.
-    """
-    consumers: list[list[int]] = [[] for _ in graph.nodes]
-    for position, inputs in enumerate(graph.inputs):
-        for i in set(inputs):
-            consumers[i].append(position)
-    root_of: dict[int, int] = {}
-    members: dict[int, list[int]] = {}
-    operands: dict[int, set[int]] = {}
-    for position in range(len(graph.nodes) - 1, -1, -1):
-        op = graph.nodes[position].op
-        if op is None or op.expr is None or not graph.inputs[position]:
-            continue
-        reads = set(graph.inputs[position])
-        roots = {root_of.get(c, -1) for c in consumers[position]}
-        root = roots.pop() if len(roots) == 1 else -1
-        if root >= 0 and graph.flags[position] != OUTPUT and len(members[root]) < MAX_OPS:
-            joined = (operands[root] - {position}) | reads
-            if len(joined) <= MAX_OPERANDS:
-                root_of[position] = root
-                members[root].append(position)
-                operands[root] = joined
-                continue
-        root_of[position] = position
-        members[position] = [position]
-        operands[position] = reads
-    return {root: group[::-1] for root, group in sorted(members.items())}
-
-
 @dataclass(frozen=True)
 class Operand:
-    """An operand of a fused kernel: a Python scalar (no layout) or a value in a buffer."""
+    """An operand of a fused kernel: a Python scalar (no layout) or a value in a buffer.
+
+    `updates` names the result that overwrites this operand, which is then read from its place.
+    """
 
     name: str
     dtype: DType
     layout: Layout | None
+    updates: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +43,8 @@ def op_expr(expr: str | Mapping[str, str], dtype: DType) -> str:
     return expr.get(dtype.kind) or expr["i"]
 
 
-def _code(step: Step) -> str:
+def step_code(step: Step) -> str:
+    """Return the OpenCL C declaration of a step's result, rounded to its dtype."""
     of = step.operands[-1][1]
     names = dict(zip("xyz", (name for name, _ in step.operands), strict=False))
     names["T"] = f"ARITH({of.name})"
@@ -92,82 +59,137 @@ def _code(step: Step) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """A fused kernel: its macros, and which strides and sizes follow each operand as arguments.
+    """A fused kernel: its macros but for the arguments, and what these are.
 
-    `sizes` are the dimensions walked (none if flat); `strides` holds, per operand in a buffer, the
-    strides it takes as arguments.
+    Arguments are, in order: the chunk; for each tensor served its size and those named in
+    `per_tensor` (pointers, offsets and strides); those named in `shared` (sizes walked, scalars).
+    index     the OpenCL type of sizes and strides.
+    sizes     the dimensions walked (none if flat).
+    strides   per operand in a buffer that is not updated, the strides it takes as arguments.
     """
 
-    defines: tuple[tuple[str, str], ...]
+    macros: tuple[tuple[str, str], ...]
+    per_tensor: tuple[tuple[str, str], ...]
+    shared: tuple[tuple[str, str], ...]
     index: str
+    flat: bool
     sizes: tuple[int, ...]
     strides: tuple[tuple[int, ...], ...]
 
+    def defines(self, tensors: int = 1) -> tuple[tuple[str, str], ...]:
+        """Return all macros of the kernel that serves so many tensors (more than one: flat)."""
+        arguments = [*self.per_tensor, *self.shared]
+        params = "".join(
+            f", {kind}restrict {name}" if kind.endswith("*") else f", const {kind}{name}"
+            for kind, name in arguments
+        )
+        passed = "".join(f", {name}" for _, name in arguments)
+        owned = [("INDEX ", "size"), *self.per_tensor]
+        if tensors == 1:
+            select, all_owned = "", owned
+        else:
+            select = " ".join(f"{kind}{name} = {name}_0;" for kind, name in owned)
+            for t in range(1, tensors):
+                moved = " ".join(f"{name} = {name}_{t};" for _, name in owned)
+                select += f" NEXT_TENSOR({moved})"
+            all_owned = [(kind, f"{name}_{t}") for t in range(tensors) for kind, name in owned]
+        given = "".join(f", {kind}{name}" for kind, name in [*all_owned, *self.shared])
+        return (
+            *self.macros,
+            ("PARAMS", params),
+            ("PASSED", passed),
+            ("GIVEN", given),
+            ("SELECT", select),
+        )
+
 
 def fused_source(
-    out: Spec, operands: Sequence[Operand], steps: Sequence[Step], local: int
+    shape: Sequence[int],
+    operands: Sequence[Operand],
+    steps: Sequence[Step],
+    results: Sequence[tuple[str, DType]],
+    local: int,
 ) -> Source:
-    """Write the elementwise skeleton's macros for a chain of ops."""
-    buffers = [o for o in operands if o.layout is not None]
+    """Write the elementwise skeleton's macros for a chain of ops over `shape`.
+
+    `results` are the names, of steps or operands, whose values are written; their arguments come
+    before those of the operands.
+    """
+    buffers = [o for o in operands if o.layout is not None and not o.updates]
     sizes, walks = collapse(
-        out.shape, row_major(out.shape), *(o.layout.strides for o in buffers if o.layout)
+        shape, row_major(shape), *(o.layout.strides for o in buffers if o.layout)
     )
     walks = walks[1:]
     one = [all(s == 0 for s in walk) for walk in walks]
     dense = [walk == row_major(sizes) and not o for walk, o in zip(walks, one, strict=True)]
     flat = all(a or b for a, b in zip(one, dense, strict=True))
     extents = [sum(abs(s) * n for s, n in zip(walk, sizes, strict=True)) for walk in walks]
-    index = "int" if max(out.size, *extents, 0) < 2**31 - 2**20 else "long"
+    count = 1
+    for n in shape:
+        count *= n
+    index = "int" if max(count, *extents, 0) < 2**31 - 2**20 else "long"
     rank = 0 if flat else len(sizes)
 
-    params, hoist, bases, body = [], [], [], []
+    pointers, numbers, hoist, body = [], [], [], []
     # One division each: from / and % of the same numbers LLVM makes a freeze, unknown to Oclgrind.
-    rows = [
+    bases = [
         f"const INDEX r{d - 1} = r{d} / n{d}, i{d} = r{d} - r{d - 1} * n{d};"
         for d in range(rank - 2, 0, -1)
     ]
     if rank > 1:
-        rows = [f"const INDEX r{rank - 2} = row;", *rows, "const INDEX i0 = r0;"]
-    bases += rows
+        bases = [f"const INDEX r{rank - 2} = row;", *bases, "const INDEX i0 = r0;"]
+    for name, dtype in results:
+        pointers.append((f"__global STORAGE({dtype.name}) *", f"q_{name}"))
+        pointers.append(("long ", f"w_{name}"))
     taken: list[tuple[int, ...]] = []
-    at = 0
     for operand in operands:
-        name, dtype = operand.name, operand.dtype.name
-        declared = f"const ARITH({dtype}) {name}"
+        name, dtype_name = operand.name, operand.dtype.name
+        declared = f"const ARITH({dtype_name}) {name}"
         if operand.layout is None:
-            params.append(f", const ARITH({dtype}) s_{name}")
-            hoist.append(f"{declared} = ROUND({dtype}, s_{name});")
+            numbers.append((f"ARITH({dtype_name}) ", f"s_{name}"))
+            hoist.append(f"{declared} = ROUND({dtype_name}, s_{name});")
             continue
-        walk, is_one, is_dense = walks[at], one[at], dense[at]
-        at += 1
-        params.append(f", __global const STORAGE({dtype}) *restrict p_{name}, const long o_{name}")
-        if is_one:
-            hoist.append(f"{declared} = LOAD({dtype}, p_{name}, o_{name});")
+        if operand.updates:
+            where = f"q_{operand.updates}, w_{operand.updates}"
+            body.append(f"{declared} = LOAD({dtype_name}, {where} + i);")
+            continue
+        at = len(taken)
+        pointers.append((f"__global const STORAGE({dtype_name}) *", f"p_{name}"))
+        pointers.append(("long ", f"o_{name}"))
+        if one[at]:
+            hoist.append(f"{declared} = LOAD({dtype_name}, p_{name}, o_{name});")
             taken.append(())
-        elif is_dense:
-            body.append(f"{declared} = LOAD({dtype}, p_{name}, o_{name} + i);")
+        elif dense[at]:
+            body.append(f"{declared} = LOAD({dtype_name}, p_{name}, o_{name} + i);")
             taken.append(())
         else:
+            walk = walks[at]
             inner = walk[-1]
             outer = "".join(f" + i{d} * (long)t_{name}{d}" for d in range(rank - 1))
             bases.append(f"const long b_{name} = o_{name}{outer};")
             step = {0: "", 1: " + c"}.get(inner, f" + c * (long)t_{name}{rank - 1}")
-            body.append(f"{declared} = LOAD({dtype}, p_{name}, b_{name}{step});")
+            body.append(f"{declared} = LOAD({dtype_name}, p_{name}, b_{name}{step});")
             strides = walk[:-1] if inner in (0, 1) else walk
-            params.append("".join(f", const INDEX t_{name}{d}" for d in range(len(strides))))
+            pointers += [("INDEX ", f"t_{name}{d}") for d in range(len(strides))]
             taken.append(strides)
-    params.append("".join(f", const INDEX n{d}" for d in range(rank)))
-    body += [_code(step) for step in steps]
-    defines = (
+    numbers = [("INDEX ", f"n{d}") for d in range(rank)] + numbers
+    body += [step_code(step) for step in steps]
+    body += [f"STORE({dtype.name}, q_{name}, w_{name} + i, {name});" for name, dtype in results]
+    macros = (
         ("LOCAL", str(local)),
         ("INDEX", index),
-        ("OUT", out.dtype.name),
         ("FLAT", str(int(flat))),
         ("INNER", "1" if flat else f"n{rank - 1}"),
-        ("PARAMS", "".join(params)),
         ("HOIST", " ".join(hoist)),
         ("BASES", " ".join(bases)),
         ("BODY", " ".join(body)),
-        ("RESULT", steps[-1].name if steps else operands[0].name),
     )
-    return Source(defines, index, () if flat else sizes, tuple(taken))
+    return Source(
+        macros,
+        tuple(pointers),
+        tuple(numbers),
+        index,
+        flat,
+        () if flat else sizes,
+        tuple(taken),
+    )

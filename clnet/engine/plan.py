@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from clnet.core import Node
 from clnet.dtypes import DType
-from clnet.engine.fuse import Operand, Step, elementwise_groups, fused_source, op_expr
+from clnet.engine.batch import arguments_of, batched, tensors_served
+from clnet.engine.fuse import Operand, Step, fused_source, op_expr
 from clnet.engine.graph import INTERNAL, OUTPUT, Graph
-from clnet.records import (
-    In,
-    Launch,
-    Layout,
-    Out,
-    Scalar,
-    Scratch,
-    Spec,
-    Value,
-    row_major,
-)
+from clnet.engine.groups import Group, consumers_of, elementwise_groups, schedule
+from clnet.engine.memory import lay_out
+from clnet.engine.task import NUMPY_TYPES, Arguments, Part, Task, arithmetic
+from clnet.records import In, Launch, Layout, Out, Scalar, Scratch, Spec, Value, row_major
 
-# OpenCL's scalar types as NumPy names them, which is how a kernel's arguments are declared.
-_NUMPY = {
-    "char": np.int8,
-    "uchar": np.uint8,
-    "short": np.int16,
-    "ushort": np.uint16,
-    "int": np.int32,
-    "uint": np.uint32,
-    "long": np.int64,
-    "ulong": np.uint64,
-    "float": np.float32,
-    "double": np.float64,
-}
 # Elements that a work-item of a CPU takes: enough to pay for its start, few enough to share out.
 _CPU_CHUNK = 16384
 
@@ -49,83 +29,76 @@ class Place:
     offset: int = 0
 
 
-@dataclass
-class Task:
-    """A launch with its arguments, sorted by when they are known.
-
-    values   all arguments in order; those below are placeholders, filled in at every run:
-    buffers  (argument, slot);
-    offsets  (argument, slot, delta): offsets into leaves, whose place in their buffer may differ;
-    scalars  (argument, node): Python scalars.
-    types    the NumPy type of each argument, None for buffers.
-    new      (slot, bytes): buffers to allocate before it runs.
-    last     slots that nothing reads after it.
-    """
-
-    label: str
-    launch: Launch
-    nodes: tuple[int, ...]
-    values: list[Any] = field(default_factory=list)
-    types: list[Any] = field(default_factory=list)
-    buffers: list[tuple[int, int]] = field(default_factory=list)
-    offsets: list[tuple[int, int, int]] = field(default_factory=list)
-    scalars: list[tuple[int, int]] = field(default_factory=list)
-    new: list[tuple[int, int]] = field(default_factory=list)
-    last: list[int] = field(default_factory=list)
-
-    def static(self, kind: Any, value: int | float) -> None:
-        """Append an argument that every run has in common."""
-        self.types.append(kind)
-        self.values.append(value)
-
-    def scalar(self, kind: Any, node: int) -> None:
-        """Append the value of a scalar node."""
-        self.scalars.append((len(self.values), node))
-        self.static(kind, 0)
-
-    def buffer(self, slot: int, offset: int) -> None:
-        """Append a buffer of the plan's own and an offset in it."""
-        self.buffers.append((len(self.values), slot))
-        self.static(None, 0)
-        self.static(np.int64, offset)
-
-    def leaf(self, slot: int, delta: int) -> None:
-        """Append the buffer of a leaf and the offset in it, `delta` elements from its start."""
-        self.buffers.append((len(self.values), slot))
-        self.static(None, 0)
-        self.offsets.append((len(self.values), slot, delta))
-        self.static(np.int64, 0)
-
-
 class Plan:
     """The launches that compute a graph, in order, and where each result lies afterwards.
 
     leaves     (node, slot) of values that exist already.
     tasks      the launches.
     results    (node, slot, strides, offset) of the values to keep.
-    empty      (slot, bytes) of values without elements.
-    slots      number of slots; `nbytes` of each that the plan allocates.
+    updates    (slot, leaf's slot, bytes, itemsize): results that take over the place of a leaf,
+               which nothing reads later.
+    memory     the buffers that a run allocates.
+    slots      number of slots.
+    reasons    by node, in words, why it was not fused.
+    `donated` are pairs (leaf, result): values that the result may overwrite.
     """
 
-    def __init__(self, graph: Graph, target: Any) -> None:
+    def __init__(self, graph: Graph, target: Any, donated: Mapping[int, int] | None = None) -> None:
         self.leaves: list[tuple[int, int]] = []
         self.tasks: list[Task] = []
         self.results: list[tuple[int, int, tuple[int, ...], int]] = []
-        self.nbytes: dict[int, int] = {}
+        self.updates: list[tuple[int, int, int, int]] = []
+        self.reasons: dict[int, str] = {}
         self.slots = 0
+        self._nbytes: dict[int, int] = {}
         self._graph = graph
         self._target = target
         self._places: dict[int, Place] = {}
         self._copies: dict[int, Place] = {}
-        self.empty: list[tuple[int, int]] = []
+        self._done: set[int] = set()
         self._uniform = self._find_uniform()
-        self._groups = elementwise_groups(graph, self._uniform)
-        for position, node in enumerate(graph.nodes):
-            self._emit(position, node)
+        self._consumers = consumers_of(graph)
+        self._donated = self._accepted(donated or {})
+        self._plan()
         self._finish()
-        del self._graph, self._target, self._places, self._copies, self._groups, self._uniform
+        del self._graph, self._target, self._places, self._copies, self._done
+        del self._uniform, self._consumers, self._donated, self._nbytes
 
-    # --- values ---------------------------------------------------------------------------------
+    # --- which units ------------------------------------------------------------------------------
+
+    def _plan(self) -> None:
+        graph = self._graph
+        for position, node in enumerate(graph.nodes):
+            if node.buffer is not None:
+                assert node.strides is not None
+                self.leaves.append((position, self.slots))
+                self._places[position] = Place(self.slots, node.strides)
+                self.slots += 1
+        groups = elementwise_groups(graph, self._consumers, [], self._fusable)
+        units: dict[tuple[int, ...], Any] = {group.members: group for group in groups}
+        covered = {m for unit in units for m in unit}
+        for position, node in enumerate(graph.nodes):
+            if position not in covered and node.buffer is None:
+                units[position,] = None
+        members = list(units)
+        updating = set(self._donated)
+        for number in schedule(graph, members, lambda unit: not updating.isdisjoint(unit)):
+            group = units[members[number]]
+            if group is None:
+                self._single(members[number][0])
+            else:
+                self._group(group)
+            self._done.update(members[number])
+
+    def _fusable(self, position: int) -> bool:
+        """Whether a node is elementwise work that has to be done."""
+        op = self._graph.nodes[position].op
+        return (
+            op is not None
+            and op.expr is not None
+            and bool(self._graph.inputs[position])
+            and self._uniform[position] is None
+        )
 
     def _find_uniform(self) -> list[int | None]:
         """Return, for each node that is one Python scalar everywhere, that scalar's position."""
@@ -139,15 +112,26 @@ class Plan:
                 found.append(found[inputs[0]] if view else None)
         return found
 
-    def _slot(self, spec: Spec, task: Task | None) -> int:
+    def _accepted(self, donated: Mapping[int, int]) -> dict[int, int]:
+        """Return, by result, the leaf that it may overwrite: one that lies without gaps."""
+        accepted = {}
+        for leaf, result in donated.items():
+            node = self._graph.nodes[leaf]
+            if node.buffer is not None and node.layout.contiguous and node.spec.size:
+                accepted[result] = leaf
+        return accepted
+
+    # --- values ---------------------------------------------------------------------------------
+
+    def _slot(self, nbytes: int) -> int:
         slot = self.slots
         self.slots += 1
-        self.nbytes[slot] = max(spec.size * spec.dtype.itemsize, 1)
-        if task is None:
-            self.empty.append((slot, self.nbytes[slot]))
-        else:
-            task.new.append((slot, self.nbytes[slot]))
+        self._nbytes[slot] = max(nbytes, 1)
         return slot
+
+    def _new(self, spec: Spec) -> Place:
+        slot = self._slot(spec.size * spec.dtype.itemsize)
+        return Place(slot, row_major(spec.shape))
 
     def _place(self, position: int) -> Place:
         """Return where a node's value lies, writing a Python scalar to a buffer if it must."""
@@ -156,8 +140,7 @@ class Plan:
             assert scalar is not None
             if scalar not in self._places:
                 node = self._graph.nodes[scalar]
-                spec = Spec((), node.spec.dtype)
-                self._places[scalar] = self._fused("fill", spec, (scalar,), [(scalar, None)], [])
+                self._places[scalar] = self._filled(Spec((), node.spec.dtype), scalar, (scalar,))
             if position != scalar:
                 shape = self._graph.nodes[position].spec.shape
                 self._places[position] = Place(self._places[scalar].slot, (0,) * len(shape))
@@ -174,26 +157,28 @@ class Plan:
             return self._places[position]
         if position not in self._copies:
             spec = self._graph.nodes[position].spec
-            copy = self._fused("copy", spec, (position,), [(position, layout)], [])
-            self._copies[position] = copy
+            place = self._new(spec)
+            self._elementwise(
+                "copy", spec, (position,), [(position, layout)], [], {position: place}, {}
+            )
+            self._copies[position] = place
         return self._copies[position]
+
+    def _filled(self, spec: Spec, scalar: int, nodes: tuple[int, ...]) -> Place:
+        place = self._new(spec)
+        self._elementwise("fill", spec, nodes, [(scalar, None)], [], {scalar: place}, {})
+        return place
 
     # --- launches -------------------------------------------------------------------------------
 
-    def _emit(self, position: int, node: Node) -> None:
-        op = node.op
-        inputs = self._graph.inputs[position]
-        if node.buffer is not None:
-            assert node.strides is not None
-            self.leaves.append((position, self.slots))
-            self._places[position] = Place(self.slots, node.strides)
-            self.slots += 1
-        elif self._uniform[position] is not None:
+    def _single(self, position: int) -> None:
+        """Add the launches of a node that shares none."""
+        node = self._graph.nodes[position]
+        op, inputs = node.op, self._graph.inputs[position]
+        scalar = self._uniform[position]
+        if scalar is not None:
             if self._graph.flags[position] == OUTPUT:
-                scalar = self._uniform[position]
-                assert scalar is not None
-                place = self._fused("fill", node.spec, (position,), [(scalar, None)], [])
-                self._places[position] = place
+                self._places[position] = self._filled(node.spec, scalar, (position,))
         elif op is not None and op.view is not None:
             viewed = op.view(self._layout(inputs[0]), **node.attrs)
             base = self._places[inputs[0]]
@@ -205,92 +190,151 @@ class Plan:
             self._places[position] = Place(base.slot, viewed[0], base.offset + viewed[1])
         elif op is not None and op.kernel is not None:
             self._kernel_op(position, node)
-        elif position in self._groups:
-            self._group(position)
 
-    def _group(self, root: int) -> None:
-        members = self._groups[root]
+    def _group(self, group: Group) -> None:
+        """Add the launch of a group of elementwise nodes."""
         graph = self._graph
         operands: dict[int, Layout | None] = {}
-        for member in members:
-            for i in graph.inputs[member]:
-                if i not in members:
-                    operands.setdefault(
-                        i, None if self._uniform[i] is not None else self._layout(i)
-                    )
         steps = []
-        for member in members:
+        for member in group.members:
             node = graph.nodes[member]
             assert node.op is not None and node.op.expr is not None
+            for i in graph.inputs[member]:
+                if i not in group.members and i not in operands:
+                    operands[i] = None if self._uniform[i] is not None else self._layout(i)
             reads = [(i, graph.nodes[i].spec.dtype) for i in graph.inputs[member]]
-            expr = op_expr(node.op.expr, reads[-1][1])
-            steps.append((member, node.spec.dtype, expr, reads))
-        label = " ".join(n.op.name for n in map(graph.nodes.__getitem__, members) if n.op)
-        # Names count from 0 in each kernel, so that equal chains have equal source.
-        names = {i: f"v{k}" for k, i in enumerate([*operands, *members])}
-        written = [
-            Step(names[m], dtype, expr, tuple((names[n], d) for n, d in reads))
-            for m, dtype, expr, reads in steps
-        ]
-        spec = graph.nodes[root].spec
-        place = self._fused(label, spec, tuple(members), list(operands.items()), written)
-        self._places[root] = place
+            steps.append((member, op_expr(node.op.expr, reads[-1][1]), reads))
+        label = " ".join(n.op.name for n in map(graph.nodes.__getitem__, group.members) if n.op)
+        spec = graph.nodes[group.members[-1]].spec
+        results = {o: self._new(graph.nodes[o].spec) for o in group.outputs}
+        updates = {}
+        for output, place in results.items():
+            leaf = self._overwritten(output, group)
+            if leaf is not None:
+                updates[leaf] = output
+                size, of = graph.nodes[leaf].spec.size, graph.nodes[leaf].spec.dtype
+                slot = self._places[leaf].slot
+                self.updates.append((place.slot, slot, size * of.itemsize, of.itemsize))
+        listed = list(operands.items())
+        self._elementwise(label, spec, group.members, listed, steps, results, updates)
+        self._places.update(results)
 
-    def _fused(
+    def _overwritten(self, output: int, group: Group) -> int | None:
+        """Return the leaf, read by the group itself, whose place a result of it can take."""
+        leaf = self._donated.get(output)
+        readers = self._consumers[leaf] if leaf is not None else []
+        if leaf is None or set(readers).isdisjoint(group.members):
+            return None
+        waiting = [c for c in readers if c not in group.members]
+        while waiting:  # through views, whose readers read the leaf
+            position = waiting.pop()
+            op = self._graph.nodes[position].op
+            if op is not None and op.view is not None:
+                waiting += self._consumers[position]
+            if position not in self._done or self._graph.flags[position] == OUTPUT:
+                return None
+        return leaf
+
+    def _elementwise(
         self,
         label: str,
         spec: Spec,
         nodes: tuple[int, ...],
         operands: list[tuple[int, Layout | None]],
-        steps: list[Step],
-    ) -> Place:
-        """Add the launch of a fused elementwise kernel; return where its result lies."""
+        steps: list[tuple[int, str, list[tuple[int, DType]]]],
+        results: Mapping[int, Place],
+        updates: Mapping[int, int],
+    ) -> None:
+        """Add the launch of a chain over `spec.shape` that writes `results`.
+
+        `updates`: operands that lie where a result goes, each with that result.
+        """
+        if not spec.size:
+            return
+        graph = self._graph
+        # Names count from 0 in each kernel, so that equal chains have equal source.
+        positions = [i for i, _ in operands]
+        names = {i: f"v{k}" for k, i in enumerate([*positions, *(m for m, _, _ in steps)])}
         named = [
-            Operand(f"v{k}", self._graph.nodes[i].spec.dtype, layout)
-            for k, (i, layout) in enumerate(operands)
+            Operand(names[i], graph.nodes[i].spec.dtype, layout, names.get(updates.get(i, -1), ""))
+            for i, layout in operands
+        ]
+        written = [
+            Step(
+                names[m],
+                graph.nodes[m].spec.dtype,
+                expr,
+                tuple((names[n], d) for n, d in reads),
+            )
+            for m, expr, reads in steps
         ]
         cpu = self._target.type == "cpu"
         local = 1 if cpu else min(256, self._target.max_work_group)
-        source = fused_source(spec, named, steps, local)
-        units = self._target.compute_units
-        chunk = min(_CPU_CHUNK, max(256, -(-spec.size // units))) if cpu else 1
-        items = -(-spec.size // chunk)
-        launch = Launch(
-            "elementwise.cl",
-            "elementwise",
-            source.defines,
-            (),
-            (-(-items // local) * local,),
-            (local,),
-        )
-        task = Task(label, launch, nodes)
-        slot = self._slot(spec, task if spec.size else None)
-        if not spec.size:
-            return Place(slot, row_major(spec.shape))
-        index = _NUMPY[source.index]
-        task.static(index, spec.size)
-        task.static(index, chunk)
-        task.buffer(slot, 0)
+        kept = [(names[i], graph.nodes[i].spec.dtype) for i in results]
+        source = fused_source(spec.shape, named, written, kept, local)
+        index = NUMPY_TYPES[source.index]
+        args, shared = Arguments(), Arguments()
+        task = Task(label, Launch("elementwise.cl", "elementwise", (), (), (), (local,)), nodes)
+        for i, place in results.items():
+            args.buffer(place.slot, 0, graph.nodes[i].spec.dtype.itemsize)
+            task.writes.add(place.slot)
+            task.nbytes += spec.size * graph.nodes[i].spec.dtype.itemsize
+        for size in source.sizes:
+            shared.static(index, size)
         strides = iter(source.strides)
         for operand, (position, layout) in zip(named, operands, strict=True):
             if layout is None:
                 scalar = self._uniform[position]
                 assert scalar is not None
-                task.scalar(_arithmetic(operand.dtype), scalar)
+                shared.scalar(arithmetic(operand.dtype), scalar)
                 continue
-            self._input(task, self._places[position])
+            task.nbytes += _touched(layout)
+            if operand.updates:
+                task.reads.add(self._places[position].slot)
+                task.writes.add(self._places[position].slot)
+                continue
+            self._input(task, args, position)
             for stride in next(strides):
-                task.static(index, stride)
-        for size in source.sizes:
-            task.static(index, size)
+                args.static(index, stride)
+        task.source, task.shared = source, shared
+        task.flops = sum(self._flops(m) for m, _, _ in steps)
+        task.parts = [Part(spec.size, args)]
+        if not source.flat:
+            self._finish_elementwise(task)
+            task.parts = []
         self.tasks.append(task)
-        return Place(slot, row_major(spec.shape))
 
-    def _input(self, task: Task, place: Place) -> None:
-        if place.slot in self.nbytes:
-            task.buffer(place.slot, place.offset)
-        else:
-            task.leaf(place.slot, place.offset)
+    def _finish_elementwise(self, task: Task) -> None:
+        """Lay out the arguments and the range of an elementwise launch, all tensors known."""
+        assert task.source is not None
+        cpu = self._target.type == "cpu"
+        local = task.launch.local_size[0]
+        total = sum(part.size for part in task.parts)
+        units = self._target.compute_units
+        chunk = min(_CPU_CHUNK, max(256, -(-total // units))) if cpu else 1
+        items = sum(-(-part.size // chunk) for part in task.parts)
+        task.arguments = arguments_of(task, NUMPY_TYPES[task.source.index], chunk)
+        task.launch = replace(
+            task.launch,
+            defines=task.source.defines(tensors_served(task)),
+            global_size=(-(-items // local) * local,),
+        )
+
+    def _input(self, task: Task, arguments: Arguments, position: int) -> None:
+        place = self._place(position)
+        itemsize = self._graph.nodes[position].spec.dtype.itemsize
+        arguments.buffer(place.slot, place.offset, itemsize)
+        task.reads.add(place.slot)
+
+    def _flops(self, position: int) -> float:
+        return self._cost(position)[0]
+
+    def _cost(self, position: int) -> tuple[float, float]:
+        node = self._graph.nodes[position]
+        if node.op is None or node.op.cost is None:
+            return 0.0, 0.0
+        specs = [self._graph.nodes[i].spec for i in self._graph.inputs[position]]
+        return node.op.cost(node.spec, *specs, **node.attrs)
 
     def _kernel_op(self, position: int, node: Node) -> None:
         op, graph = node.op, self._graph
@@ -312,40 +356,41 @@ class Plan:
             places.append(place)
             layouts.append(Layout(spec.shape, place.strides, spec.dtype))
         launches = op.kernel(self._target, node.spec, tuple(layouts), **node.attrs)
-        if not launches or node.spec.size == 0:
-            self._places[position] = Place(self._slot(node.spec, None), row_major(node.spec.shape))
+        result = self._places[position] = self._new(node.spec)
+        if not node.spec.size:
             return
-        slot = -1
         scratch: dict[str, int] = {}
+        cost = self._cost(position)
         for launch in launches:
             task = Task(op.name, launch, (position,))
-            if slot < 0:
-                slot = self._slot(node.spec, task)
+            task.flops, task.nbytes = cost
+            cost = (0.0, 0.0)  # all of it stands at the first launch
+            arguments = task.arguments
             for arg in launch.args:
                 if isinstance(arg, Out):
-                    task.buffer(slot, arg.offset)
+                    arguments.buffer(result.slot, arg.offset, node.spec.dtype.itemsize)
+                    task.writes.add(result.slot)
                 elif isinstance(arg, Scalar):
-                    task.static(_NUMPY[arg.ctype], arg.value)
+                    arguments.static(NUMPY_TYPES[arg.ctype], arg.value)
                 elif isinstance(arg, Value):
-                    task.scalar(_NUMPY[arg.ctype], inputs[arg.operand])
+                    arguments.scalar(NUMPY_TYPES[arg.ctype], inputs[arg.operand])
                 elif isinstance(arg, Scratch):
                     if arg.name not in scratch:
-                        scratch[arg.name] = self.slots
-                        self.nbytes[self.slots] = arg.nbytes
-                        task.new.append((self.slots, arg.nbytes))
-                        self.slots += 1
-                    task.buffer(scratch[arg.name], 0)
+                        scratch[arg.name] = self._slot(arg.nbytes)
+                    arguments.buffer(scratch[arg.name], 0, arg.itemsize)
+                    task.writes.add(scratch[arg.name])
                 else:
                     assert isinstance(arg, In)
-                    given = places[arg.operand]
-                    self._input(task, given or self._place(inputs[arg.operand]))
+                    place = places[arg.operand] or self._place(inputs[arg.operand])
+                    itemsize = layouts[arg.operand].dtype.itemsize
+                    arguments.buffer(place.slot, place.offset, itemsize)
+                    task.reads.add(place.slot)
             self.tasks.append(task)
-        self._places[position] = Place(slot, row_major(node.spec.shape))
 
-    # --- lifetimes ------------------------------------------------------------------------------
+    # --- the end --------------------------------------------------------------------------------
 
     def _finish(self) -> None:
-        """Decide what is kept, and after which launch each temporary buffer is free again."""
+        """Gather launches, and decide what is kept and where everything lies."""
         graph = self._graph
         kept: set[int] = set()
         for position, node in enumerate(graph.nodes):
@@ -354,27 +399,37 @@ class Plan:
                 if place is not None:
                     self.results.append((position, place.slot, place.strides, place.offset))
                     kept.add(place.slot)
-        last: dict[int, Task] = {}
+        updated = {slot: leaf for slot, leaf, _, _ in self.updates}
+        self.tasks = batched(self.tasks, self._finish_elementwise)
+        own = {slot: n for slot, n in self._nbytes.items() if slot not in updated}
+        largest = self._target.max_allocation
+        self.memory = lay_out(self.tasks, own, kept - set(updated), self.slots, largest)
+        self.slots = max([self.slots, *(slot + 1 for slot in self.memory.buffers)])
+        leaves = {slot for _, slot in self.leaves}
         for task in self.tasks:
-            for _, slot in task.buffers:
-                last[slot] = task
-        for slot, task in last.items():
-            if slot in self.nbytes and slot not in kept:
-                task.last.append(slot)
+            self._bind(task.arguments, leaves, updated)
 
-    @property
-    def peak(self) -> int:
-        """Bytes that the plan's own buffers, results included, occupy at once, at most."""
-        live = peak = sum(nbytes for _, nbytes in self.empty)
-        for task in self.tasks:
-            live += sum(nbytes for _, nbytes in task.new)
-            peak = max(peak, live)
-            live -= sum(self.nbytes[slot] for slot in task.last)
-        return peak
+    def _bind(self, arguments: Arguments, leaves: set[int], updated: Mapping[int, int]) -> None:
+        """Put what the layout of memory decides into the arguments of a launch."""
+        inside = self.memory.inside
+        arguments.buffers = [
+            (a, inside[slot][0] if slot in inside else updated.get(slot, slot))
+            for a, slot in arguments.buffers
+        ]
+        offsets = []
+        for a, slot, delta, itemsize in arguments.offsets:
+            slot = updated.get(slot, slot)
+            if slot in leaves:
+                offsets.append((a, slot, delta))
+            else:
+                start = inside[slot][1] if slot in inside else 0
+                arguments.values[a] = delta + start // itemsize
+        arguments.moved = offsets
 
 
-def _arithmetic(dtype: DType) -> Any:
-    """Return the NumPy type that holds the arithmetic type of a dtype."""
-    if dtype.name in ("float16", "bfloat16"):
-        return np.float32
-    return np.uint8 if dtype.kind == "b" else dtype.storage.type
+def _touched(layout: Layout) -> int:
+    """Return the bytes of the elements of a value, those that are repeated counted once."""
+    count = 1
+    for n, stride in zip(layout.shape, layout.strides, strict=True):
+        count *= n if stride else 1
+    return count * layout.dtype.itemsize

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from clnet import core
 from clnet.core import Node
-from clnet.device import Device, KernelSource, device
+from clnet.device import Device, KernelSource, device, profiling
 from clnet.engine.graph import Graph
 from clnet.engine.plan import Plan
 from clnet.modes import observing
@@ -28,6 +28,7 @@ class DeviceTarget:
     local_memory: int
     max_work_group: int
     compute_units: int
+    max_allocation: int
     tuning: Mapping[str, Mapping[str, Any]]
 
 
@@ -37,7 +38,14 @@ def target(on: Device) -> DeviceTarget:
     tuning: Mapping[str, Mapping[str, Any]] = {}
     # CPUs are given few work-items that loop long; a device that cannot is treated as GPUs are.
     kind = "gpu" if on.type == "cpu" and not caps.long_loops else on.type
-    return DeviceTarget(kind, caps.local_memory, caps.max_work_group, caps.compute_units, tuning)
+    return DeviceTarget(
+        kind,
+        caps.local_memory,
+        caps.max_work_group,
+        caps.compute_units,
+        caps.max_allocation,
+        tuning,
+    )
 
 
 class Program:
@@ -50,7 +58,7 @@ class Program:
             KernelSource(t.launch.file, t.launch.entry, t.launch.defines) for t in plan.tasks
         ]
         missing = {
-            source: task.types
+            source: task.arguments.types
             for source, task in zip(sources, plan.tasks, strict=True)
             if source not in kernels
         }
@@ -58,10 +66,37 @@ class Program:
             # Declared types make setting all arguments ten times faster than one `set_arg`.
             kernel.raw.set_scalar_arg_dtypes(types)
             kernels[source] = kernel
-        self.kernels = [kernels[source] for source in sources]
+        self._launches = [
+            (
+                task.arguments.values,
+                task.arguments.buffers,
+                task.arguments.moved,
+                task.arguments.scalars,
+                kernels[source],
+                task.launch.global_size,
+                task.launch.local_size,
+            )
+            for task, source in zip(plan.tasks, sources, strict=True)
+        ]
+        self._buffers = list(plan.memory.buffers.items())
 
     def run(self, nodes: Sequence[Node]) -> None:
         """Enqueue the launches on the values of `nodes`, and give the results to them."""
+        on = self.device
+        buffers, offsets = self.execute(nodes)
+        for position, slot, strides, offset in self.plan.results:
+            node = nodes[position]
+            node.buffer = buffers[slot]
+            node.strides = strides
+            node.offset = offsets[slot] + offset
+            node.device = on
+
+    def execute(self, nodes: Sequence[Node], shared: Container[int] = ()) -> tuple[Any, Any]:
+        """Enqueue the launches on the values of `nodes`; return buffers and offsets by slot.
+
+        `shared` are the slots of leaves that others hold too: what would overwrite them works on a
+        copy. All memory is allocated before anything is enqueued.
+        """
         plan, on = self.plan, self.device
         buffers: list[Any] = [None] * plan.slots
         offsets = [0] * plan.slots
@@ -69,28 +104,31 @@ class Program:
             node = nodes[position]
             buffers[slot] = node.buffer
             offsets[slot] = node.offset
-        for slot, nbytes in plan.empty:
-            buffers[slot] = on.allocate(nbytes)
-        for task, kernel in zip(plan.tasks, self.kernels, strict=True):
-            for slot, nbytes in task.new:
-                buffers[slot] = on.allocate(nbytes)
-            values = task.values.copy()
-            for position, slot in task.buffers:
-                values[position] = buffers[slot]
-            for position, slot, delta in task.offsets:
-                values[position] = offsets[slot] + delta
-            for position, scalar in task.scalars:
-                values[position] = nodes[scalar].value
+        allocate = on.allocate
+        for slot, nbytes in self._buffers:
+            buffers[slot] = allocate(nbytes)
+        for slot, leaf, nbytes, itemsize in plan.updates:
+            if leaf in shared:
+                buffers[leaf] = on.copy(buffers[leaf], offsets[leaf] * itemsize, nbytes)
+                offsets[leaf] = 0
+            buffers[slot], offsets[slot] = buffers[leaf], offsets[leaf]
+        enqueue = on.enqueue
+        profiler = profiling.active
+        for number, launch in enumerate(self._launches):
+            values, own, moved, scalars, kernel, global_size, local_size = launch
+            for argument, slot in own:
+                values[argument] = buffers[slot]
+            for argument, slot, delta in moved:
+                values[argument] = offsets[slot] + delta
+            for argument, position in scalars:
+                values[argument] = nodes[position].value
             kernel.raw.set_args(*values)
-            on.enqueue(kernel, task.launch.global_size, task.launch.local_size)
-            for slot in task.last:
-                buffers[slot] = None
-        for position, slot, strides, offset in plan.results:
-            node = nodes[position]
-            node.buffer = buffers[slot]
-            node.strides = strides
-            node.offset = offsets[slot] + offset
-            node.device = on
+            event = enqueue(kernel, global_size, local_size)
+            if profiler is not None:
+                profiler.launched(event, plan.tasks[number])
+            for argument, _ in own:
+                values[argument] = None
+        return buffers, offsets
 
 
 class Engine:
@@ -111,14 +149,19 @@ class Engine:
         """The device that a user means by `spec` (None: the default device)."""
         return device(spec)
 
-    def program(self, graph: Graph, on: Device) -> Program:
-        """Return the program for a graph, from the cache or made now."""
-        key = (on, graph.key)
+    def program(
+        self, graph: Graph, on: Device, donated: Mapping[int, int] | None = None
+    ) -> Program:
+        """Return the program for a graph, from the cache or made now.
+
+        `donated` are pairs (leaf, result), by position: values that the result may overwrite.
+        """
+        key = (on, graph.key, tuple(donated.items()) if donated else ())
         program = self._programs.get(key)
         if program is None:
             self.misses += 1
             program = self._programs[key] = Program(
-                Plan(graph, target(on)), on, self._kernels.setdefault(on, {})
+                Plan(graph, target(on), donated), on, self._kernels.setdefault(on, {})
             )
             if len(self._programs) > MAX_PLANS:
                 self._programs.popitem(last=False)

@@ -139,7 +139,7 @@ def _segment_kernel(
         return fill(target, out, 0)
     if not out.size:
         return []
-    order = Scratch("order", count * 8)
+    order = Scratch("order", count * 8, 8)
     kind = index_type(x, out)
     defines = (("X", x.dtype.name), ("I", index.dtype.name), ("INDEX", kind))
     local = work_group(target)
@@ -255,7 +255,7 @@ def _segment_along_kernel(
         return fill(target, out, 0)
     if not out.size:
         return []
-    order = Scratch("order", outer * inner * count * 8)
+    order = Scratch("order", outer * inner * count * 8, 8)
     kind = index_type(x, out)
     defines = (("X", x.dtype.name), ("I", index.dtype.name), ("INDEX", kind))
     args: tuple[Argument, ...] = (

@@ -142,12 +142,12 @@ def _blocked(
     if not narrow and (n < 768 or m < 128):
         in_place = (1 if bn == 1 else 0) | (2 if am == 1 else 0)
     index = defines[-1][1]
-    nbytes = groups * group_scratch * accumulator(x.dtype).itemsize
+    each = accumulator(x.dtype).itemsize
     args: tuple[Argument, ...] = (
         In(0),
         In(1),
         Out(),
-        Scratch("panels", nbytes),
+        Scratch("panels", groups * group_scratch * each, each),
         *scalars(index, *sizes, *strides, block_m, block_n, depth, group_scratch),
         Scalar("int", in_place),
         *batch,

@@ -89,7 +89,7 @@ def reduce_launches(
     if chunks == 1:
         return [_pass(target, fold, x, In(0), Out(), dims, 1, total, dtype)]
     between = accumulator(dtype)
-    scratch = Scratch("partial", outputs * chunks * between.itemsize)
+    scratch = Scratch("partial", outputs * chunks * between.itemsize, between.itemsize)
     partial = Layout((outputs, chunks), (chunks, 1), between)
     return [
         _pass(target, fold, x, In(0), scratch, dims, chunks, length, between),
@@ -178,7 +178,7 @@ def _arg_launches(
     chunks = ceil_div(total, length)
     each = share(target, outputs * chunks, length)
     items = ceil_div(outputs * chunks, each)
-    to: Buffer = Out() if chunks == 1 else Scratch("candidates", outputs * chunks * 8)
+    to: Buffer = Out() if chunks == 1 else Scratch("candidates", outputs * chunks * 8, 8)
     numbers = scalars(index, outputs, chunks, length, total, each)
     first = launch_1d(
         "argreduce.cl", "arg_plain", defines, (In(0), to, *numbers, *parts), items, local

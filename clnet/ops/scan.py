@@ -52,8 +52,8 @@ def _kernel(target: Target, out: Spec, ins: tuple[Layout, ...], dim: int) -> lis
     chunks = ceil_div(n, length)
     size = (columns, outer, chunks)
     numbers = scalars(index, n, inner, length)
-    nbytes = outer * chunks * inner * accumulator(out.dtype).itemsize
-    totals = Scratch("totals", nbytes)
+    each = accumulator(out.dtype).itemsize
+    totals = Scratch("totals", outer * chunks * inner * each, each)
     args: tuple[Argument, ...] = (In(0), totals, Out(), *numbers)
     last = Launch("scan.cl", "scan_chunks", defines, args, size, (1, 1, 1))
     if chunks == 1:

@@ -55,7 +55,7 @@ def sort_launches(
     )
     runs = [_RUN << i for i in range(max(ceil_div(n, _RUN) - 1, 0).bit_length())]
     # Passes alternate between two buffers, so that the last one writes the result.
-    other: Buffer = Scratch("merging", rows * n * 8)
+    other: Buffer = Scratch("merging", rows * n * 8, 8)
     buffers = [result, other] if len(runs) % 2 == 0 else [other, result]
     items = rows * ceil_div(n, _RUN)
     args: tuple[Argument, ...] = (source, buffers[0], *scalars(index, rows, n, inner))

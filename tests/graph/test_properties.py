@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 
 import clnet as cn
 from clnet import core
-from clnet.engine import fuse, run
+from clnet.engine import groups, run
 from clnet.records import OPS, Op, Spec
 
 FLOAT = Spec((2, 3), cn.float32)
@@ -91,7 +91,7 @@ def test_lazy_eager_and_unfused_agree(steps: list[tuple[str, int]]) -> None:
     with cn.eager():
         assert bits(build(steps)) == lazy
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fuse, "MAX_OPS", 1)
+        patch.setattr(groups, "MAX_OPS", 1)
         patch.setattr(core, "runtime", run.Engine())
         assert bits(build(steps)) == lazy
 

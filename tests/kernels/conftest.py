@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from clnet import core
@@ -14,10 +16,7 @@ def target(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     real = run.target
 
     def pretended(on: object) -> run.DeviceTarget:
-        facts = real(on)  # type: ignore[arg-type]
-        return run.DeviceTarget(
-            request.param, facts.local_memory, facts.max_work_group, 2, facts.tuning
-        )
+        return replace(real(on), type=request.param, compute_units=2)  # type: ignore[arg-type]
 
     monkeypatch.setattr(run, "target", pretended)
     monkeypatch.setattr(core, "runtime", run.Engine())

@@ -21,7 +21,7 @@ sources.kernel_folder = lambda: pathlib.Path(sys.argv[1])
 import clnet as cn
 from clnet.engine import run
 real = run.target
-run.target = lambda on: run.DeviceTarget("gpu", real(on).local_memory, 64, 2, {})
+run.target = lambda on: run.DeviceTarget("gpu", real(on).local_memory, 64, 2, 1 << 30, {})
 x = np.arange(120, dtype=np.float32).reshape(2, 60)
 t = cn.tensor(x)
 np.testing.assert_array_equal(t.sum(1).numpy(), x.sum(1))

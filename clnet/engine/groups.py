@@ -1,0 +1,163 @@
+"""Which nodes one kernel computes, and in which order those units run."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from clnet.engine.graph import OUTPUT, Graph
+
+# Limits that keep a fused kernel within every device's registers and 1 KB of arguments.
+MAX_OPS = 32
+MAX_OPERANDS = 12
+
+
+@dataclass(frozen=True)
+class Group:
+    """Elementwise nodes of one shape that one kernel computes.
+
+    members in order, root last; `outputs`, of the members, are written to memory.
+    """
+
+    members: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+def consumers_of(graph: Graph) -> list[list[int]]:
+    """Return, for each node, the positions of the nodes that read it."""
+    consumers: list[list[int]] = [[] for _ in graph.nodes]
+    for position, inputs in enumerate(graph.inputs):
+        for i in dict.fromkeys(inputs):
+            consumers[i].append(position)
+    return consumers
+
+
+class _Condensed:
+    """The graph whose nodes are units: which of them another one's result reaches."""
+
+    def __init__(self, count: int) -> None:
+        self.unit = list(range(count))
+        # Bit u of reach[v]: unit v must run before unit u.
+        self.reach: dict[int, int] = {}
+
+    def add(self, position: int, consumers: Iterable[int]) -> None:
+        """Enter a node as a unit of its own, whose consumers are all entered already."""
+        reach = 0
+        for c in consumers:
+            u = self.unit[c]
+            reach |= self.reach[u] | (1 << u)
+        self.reach[position] = reach
+
+    def joins(self, root: int, others: Iterable[int]) -> bool:
+        """Whether a node that also feeds `others` can be part of unit `root` without a cycle."""
+        bit = 1 << root
+        return all(not self.reach[self.unit[o]] & bit for o in others)
+
+    def join(self, position: int, root: int, others: Iterable[int]) -> None:
+        """Make a node part of unit `root`."""
+        self.unit[position] = root
+        gained = 0
+        for o in others:
+            u = self.unit[o]
+            gained |= self.reach[u] | (1 << u)
+        if gained & ~self.reach[root]:
+            bit = 1 << root
+            for u, reach in self.reach.items():
+                if u == root or reach & bit:
+                    self.reach[u] = reach | gained
+
+
+def elementwise_groups(
+    graph: Graph,
+    consumers: Sequence[Sequence[int]],
+    taken: Sequence[Sequence[int]],
+    fusable: Callable[[int], bool],
+) -> list[Group]:
+    """Return the fused groups of elementwise nodes.
+
+    A node joins the kernel of a consumer of its own shape. Where others read it too, or a tensor
+    holds it, that kernel writes it out as well, unless they would have to run before the rest of
+    the kernel can. `taken` are the units that other kinds of fusion have formed already.
+    """
+    shapes = [node.spec.shape for node in graph.nodes]
+    condensed = _Condensed(len(graph.nodes))
+    inside = {m: max(unit) for unit in taken for m in unit}
+    for m, root in inside.items():
+        condensed.unit[m] = root
+    entered: dict[int, set[int]] = {}
+    members: dict[int, list[int]] = {}
+    outputs: dict[int, list[int]] = {}
+    operands: dict[int, set[int]] = {}
+    for position in range(len(graph.nodes) - 1, -1, -1):
+        readers = consumers[position]
+        if position in inside:
+            # Entered at its last member, which comes first here; what it feeds is known by then,
+            # because units are convex and reach is widened as members appear.
+            root = inside[position]
+            if root == position:
+                condensed.add(position, readers)
+                entered[root] = set()
+            else:
+                condensed.join(position, root, [r for r in readers if inside.get(r) != root])
+            continue
+        if not fusable(position):
+            condensed.add(position, readers)
+            continue
+        reads = set(graph.inputs[position])
+        kept = graph.flags[position] == OUTPUT
+        for root in dict.fromkeys(condensed.unit[c] for c in readers):
+            if root not in members or shapes[root] != shapes[position]:
+                continue
+            others = [c for c in readers if condensed.unit[c] != root]
+            written = kept or bool(others)
+            joined = (operands[root] - {position}) | reads
+            count = len(joined) + len(outputs[root]) + written
+            if len(members[root]) >= MAX_OPS or count > MAX_OPERANDS + 1:
+                continue
+            if others and not condensed.joins(root, others):
+                continue
+            condensed.join(position, root, others)
+            members[root].append(position)
+            operands[root] = joined
+            if written:
+                outputs[root].append(position)
+            break
+        else:
+            condensed.add(position, readers)
+            members[position] = [position]
+            outputs[position] = [position]
+            operands[position] = reads
+    return [
+        Group(tuple(members[root][::-1]), tuple(outputs[root][::-1])) for root in sorted(members)
+    ]
+
+
+def schedule(
+    graph: Graph, units: Sequence[tuple[int, ...]], last: Callable[[tuple[int, ...]], bool]
+) -> list[int]:
+    """Return the order in which units run: inputs first, recorded order else.
+
+    Units for which `last` holds run as late as they can: they overwrite what others read.
+    """
+    unit_of = {m: number for number, unit in enumerate(units) for m in unit}
+    waiting = [0] * len(units)
+    feeds: list[set[int]] = [set() for _ in units]
+    for number, unit in enumerate(units):
+        before = {unit_of[i] for m in unit for i in graph.inputs[m] if i in unit_of} - {number}
+        waiting[number] = len(before)
+        for b in before:
+            feeds[b].add(number)
+    keys = [(last(unit), max(unit), number) for number, unit in enumerate(units)]
+    ready = [key for key in keys if not waiting[key[2]]]
+    heapq.heapify(ready)
+    order = []
+    while ready:
+        number = heapq.heappop(ready)[2]
+        order.append(number)
+        for f in feeds[number]:
+            waiting[f] -= 1
+            if not waiting[f]:
+                heapq.heappush(ready, keys[f])
+    assert len(order) == len(units), "units of the plan depend on each other"
+    return order
