@@ -8,7 +8,7 @@ they mean and anything recorded before an update still sees the old value.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -34,6 +34,15 @@ class Runtime(Protocol):
 
     def device(self, spec: Any) -> Any:
         """The device that a user means by `spec` (None: the default device)."""
+
+    def capture(
+        self,
+        on: Any,
+        results: Sequence[Node],
+        sources: Mapping[Node, int],
+        updates: Mapping[int, int],
+    ) -> Any:
+        """A recorded computation as a program to be run on other values."""
 
 
 # Set when clnet.engine is imported, which clnet itself does.
@@ -268,7 +277,7 @@ def record(op: Op, inputs: tuple[Node, ...], attrs: dict[str, Any]) -> Node:
     node = Node(spec, op, inputs, attrs, device)
     if needs_grad and modes.grad and op.vjp is not None and spec.dtype.kind == "f":
         node.needs_grad = True
-    if op.view is not None and inputs[0].buffer is not None:
+    if op.view is not None and inputs[0].buffer is not None and modes.recorder is None:
         base = inputs[0]
         viewed = op.view(base.layout, **attrs)
         if viewed is not None:
@@ -281,6 +290,13 @@ def record(op: Op, inputs: tuple[Node, ...], attrs: dict[str, Any]) -> Node:
     for observer in modes.observers:
         observer(node)
     return node
+
+
+def placeholder(tensor: Tensor) -> Tensor:
+    """Return a tensor with the value of another, evaluated, that stands for it in a recording."""
+    n = tensor.node
+    node = Node(n.spec, device=n.device, buffer=n.buffer, strides=n.strides, offset=n.offset)
+    return Tensor(node, view=False)
 
 
 def evaluate(*tensors: Tensor) -> None:
@@ -449,12 +465,17 @@ class Tensor(Methods):
             assert put is not None and node.op is not None
             self._parent.assign(put(self._parent, value, **node.attrs))
             return self
-        new = record(OPS["alias"], (new,), {})
-        if node.leaf:
+        if modes.recorder is not None:
+            modes.recorder.assigns(self, node)
+        self.replace(record(OPS["alias"], (new,), {}))
+        return self
+
+    def replace(self, new: Node) -> None:
+        """Hold another node, of the same spec, from now on; what is a view of this one follows."""
+        if self._node.leaf:
             new.needs_grad, new.leaf, new.hooks = True, True, self._hooks
         self._hold(new)
         self._version += 1
-        return self
 
     # --- Python protocol ------------------------------------------------------------------------
 

@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+
+class Recorder(Protocol):
+    """Who records a computation that is replayed later: `clnet.engine.compile`."""
+
+    def assigns(self, tensor: Any, old: Any) -> None:
+        """A tensor whose node was `old` is given another value."""
+
+    def grades(self, tensor: Any) -> None:
+        """The gradient of a tensor is set."""
+
+    def numbers(self, function: Callable[[], Sequence[Any]], nodes: Sequence[Any]) -> None:
+        """The scalar `nodes` have the values that `function()` returns, at each replay anew."""
+
+    def guard(self, function: Callable[[], Any]) -> None:
+        """The recording holds as long as `function()` returns what it returns now."""
 
 
 class _Modes(threading.local):
     grad = True
     # Called with every recorded node: eager mode and anomaly mode hang here.
     observers: tuple[Callable[[Any], None], ...] = ()
+    # While a computation is recorded to be replayed: what has to be told about it (see Recorder).
+    recorder: Recorder | None = None
 
 
 modes = _Modes()

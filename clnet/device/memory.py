@@ -52,7 +52,7 @@ class _Region:
         del self._buffer
 
 
-class _Wrapped(_BufferBase):
+class Wrapped(_BufferBase):
     """A buffer on an array's memory, which must outlive the kernels that are in flight."""
 
     def __init__(self, memory: Memory, context: Any, usage: int, array: np.ndarray) -> None:
@@ -235,7 +235,7 @@ class Memory:
             return None
         usage = cl.mem_flags.READ_WRITE | cl.mem_flags.USE_HOST_PTR
         try:
-            return _Wrapped(self, self._queue.context, usage, array)
+            return Wrapped(self, self._queue.context, usage, array)
         except cl.Error:
             return None  # the caller copies instead
 

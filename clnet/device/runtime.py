@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from clnet.device import capabilities, loader
-from clnet.device.memory import Buffer, Memory
+from clnet.device.memory import Buffer, Memory, Wrapped
 from clnet.device.opencl import cl, device_error, is_exhaustion
 from clnet.device.programs import Kernel, Programs
 from clnet.device.sources import KernelSource
@@ -136,6 +136,10 @@ class Device:
         On unified memory the array is the buffer's own memory and keeps it alive; elsewhere a copy.
         """
         return self.memory.download(buffer, np.dtype(dtype), shape, offset_elements)
+
+    def may_overwrite(self, buffer: Buffer) -> bool:
+        """Whether a buffer is the device's own memory, not that of an array."""
+        return not isinstance(buffer, Wrapped)
 
     def copy(self, buffer: Buffer, start: int, nbytes: int) -> Buffer:
         """A new buffer with `nbytes` bytes of another, from byte `start`; does not wait."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 from clnet.core import Node
+from clnet.records import Layout, row_major
 
 # How long a node's value is kept: only inside the plan; if it is written out anyway, because a
 # later `backward` may want it; or in any case, because a tensor holds it.
@@ -79,3 +81,26 @@ class Graph:
                         stack.insert(0, member)
         self.nodes, self.inputs, self.flags = nodes, all_inputs, flags
         self.key = tuple(key)
+
+
+def without_aliases(graph: Graph) -> Graph:
+    """Return the graph with inputs that are another value under a new name replaced by that value.
+
+    Those names keep their places; a plan leaves out the ones that nothing asks for.
+    """
+    real = list(range(len(graph.nodes)))
+    inputs = []
+    for position, node in enumerate(graph.nodes):
+        given = tuple([real[i] for i in graph.inputs[position]])
+        inputs.append(given)
+        op = node.op
+        if not given or op is None or op.view is None:
+            continue
+        base = graph.nodes[given[0]].spec
+        strides = row_major(base.shape)
+        layout = Layout(base.shape, strides, base.dtype)
+        if node.spec == base and op.view(layout, **node.attrs) == (strides, 0):
+            real[position] = given[0]
+    result = copy.copy(graph)
+    result.inputs = inputs
+    return result

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from clnet.engine.graph import OUTPUT, Graph
 
-# Limits that keep a fused kernel within every device's registers and 1 KB of arguments.
+# Limits that keep a fused kernel within every device's registers and 1 KB of arguments: a result
+# or an operand in a buffer takes up to 80 bytes (rank 8), a scalar up to 8.
 MAX_OPS = 32
-MAX_OPERANDS = 12
+MAX_BUFFERS = 12
+_SCALARS_A_BUFFER = 8
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def elementwise_groups(
     consumers: Sequence[Sequence[int]],
     taken: Sequence[Sequence[int]],
     fusable: Callable[[int], bool],
+    uniform: Sequence[int | None],
 ) -> list[Group]:
     """Return the fused groups of elementwise nodes.
 
@@ -112,8 +115,9 @@ def elementwise_groups(
             others = [c for c in readers if condensed.unit[c] != root]
             written = kept or bool(others)
             joined = (operands[root] - {position}) | reads
-            count = len(joined) + len(outputs[root]) + written
-            if len(members[root]) >= MAX_OPS or count > MAX_OPERANDS + 1:
+            scalars = sum(uniform[i] is not None for i in joined)
+            buffers = len(joined) - scalars + len(outputs[root]) + written
+            if len(members[root]) >= MAX_OPS or buffers > MAX_BUFFERS - scalars // _SCALARS_A_BUFFER:
                 continue
             if others and not condensed.joins(root, others):
                 continue

@@ -10,7 +10,7 @@ from clnet.core import Node
 from clnet.dtypes import DType
 from clnet.engine.batch import arguments_of, batched, tensors_served
 from clnet.engine.fuse import Operand, Step, fused_source, op_expr
-from clnet.engine.graph import INTERNAL, OUTPUT, Graph
+from clnet.engine.graph import INTERNAL, OUTPUT, Graph, without_aliases
 from clnet.engine.groups import Group, consumers_of, elementwise_groups, schedule
 from clnet.engine.memory import lay_out
 from clnet.engine.task import NUMPY_TYPES, Arguments, Part, Task, arithmetic
@@ -51,7 +51,7 @@ class Plan:
         self.reasons: dict[int, str] = {}
         self.slots = 0
         self._nbytes: dict[int, int] = {}
-        self._graph = graph
+        self._graph = graph = without_aliases(graph)
         self._target = target
         self._places: dict[int, Place] = {}
         self._copies: dict[int, Place] = {}
@@ -74,11 +74,13 @@ class Plan:
                 self.leaves.append((position, self.slots))
                 self._places[position] = Place(self.slots, node.strides)
                 self.slots += 1
-        groups = elementwise_groups(graph, self._consumers, [], self._fusable)
+        groups = elementwise_groups(
+            graph, self._consumers, [], self._fusable, self._uniform
+        )
         units: dict[tuple[int, ...], Any] = {group.members: group for group in groups}
         covered = {m for unit in units for m in unit}
         for position, node in enumerate(graph.nodes):
-            if position not in covered and node.buffer is None:
+            if position not in covered and node.buffer is None and self._needed(position):
                 units[position,] = None
         members = list(units)
         updating = set(self._donated)
@@ -99,6 +101,10 @@ class Plan:
             and bool(self._graph.inputs[position])
             and self._uniform[position] is None
         )
+
+    def _needed(self, position: int) -> bool:
+        """Whether a node is read, or is to be kept; false of aliases that were seen through."""
+        return bool(self._consumers[position]) or self._graph.flags[position] == OUTPUT
 
     def _find_uniform(self) -> list[int | None]:
         """Return, for each node that is one Python scalar everywhere, that scalar's position."""

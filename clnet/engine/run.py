@@ -12,6 +12,7 @@ from typing import Any
 from clnet import core
 from clnet.core import Node
 from clnet.device import Device, KernelSource, device, profiling
+from clnet.engine.capture import Captured
 from clnet.engine.graph import Graph
 from clnet.engine.plan import Plan
 from clnet.modes import observing
@@ -138,7 +139,7 @@ class Engine:
         self._programs: OrderedDict[Any, Program] = OrderedDict()
         # A kernel's arguments are set anew for every launch, so a source needs one kernel object.
         self._kernels: dict[Device, dict[KernelSource, Any]] = {}
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self.hits = self.misses = 0
 
     def default_device(self) -> Device:
@@ -148,6 +149,16 @@ class Engine:
     def device(self, spec: Any) -> Device:
         """The device that a user means by `spec` (None: the default device)."""
         return device(spec)
+
+    def capture(
+        self,
+        on: Device,
+        results: Sequence[Node],
+        sources: Mapping[Node, int],
+        updates: Mapping[int, int],
+    ) -> Captured:
+        """Return a recorded computation as a program to be run on other values."""
+        return Captured(self, on, results, sources, updates)
 
     def program(
         self, graph: Graph, on: Device, donated: Mapping[int, int] | None = None
@@ -176,7 +187,7 @@ class Engine:
         for node in nodes:
             if node.buffer is None:
                 by_device.setdefault(node.device, []).append(node)
-        with self._lock:
+        with self.lock:
             for on, roots in by_device.items():
                 self._evaluate(roots, on or self.default_device())
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from clnet.core import Tensor, evaluate
 from clnet.errors import CheckpointError
-from clnet.modes import enable_grad, no_grad
+from clnet.modes import enable_grad, modes, no_grad
 from clnet.ops.create import zeros_like
+from clnet.optim.update import Due, Update, kinds
+
+
+# Recorded updates that an optimizer keeps: one for each set of parameters that have gradients.
+_MAX_UPDATES = 16
 
 
 class Optimizer:
@@ -17,8 +22,7 @@ class Optimizer:
 
     `params` is an iterable of tensors, or of dicts, each a group: its tensors under 'params' and
     its own settings; what a group leaves out is taken from `defaults`. A subclass defines
-    `_update`. A step records the new values of everything, and enqueues them together without
-    waiting for the device.
+    `_initial`, `_structure`, `_numbers` and `_update`.
 
     Errors: ValueError for no parameters, or one that is in two groups or not a leaf; TypeError for
     what is not a tensor.
@@ -32,6 +36,7 @@ class Optimizer:
             )
         self.defaults = dict(defaults)
         self.state: dict[Tensor, dict[str, Any]] = {}
+        self._updates: dict[Any, Update] = {}
         self.param_groups: list[dict[str, Any]] = []
         groups = list(params)
         if not groups:
@@ -67,8 +72,33 @@ class Optimizer:
     def _check(self, group: Mapping[str, Any]) -> None:
         """Raise ValueError for settings of a group that make no sense."""
 
+    def _structure(self, group: Mapping[str, Any]) -> Hashable:
+        """Return the settings of a group that decide which ops an update has."""
+        raise NotImplementedError
+
+    def _initial(self, group: Mapping[str, Any], p: Tensor) -> dict[str, Any]:
+        """Return the state of a parameter before its first step, without `step`."""
+        raise NotImplementedError
+
+    def _stage(self, group: Mapping[str, Any], p: Tensor) -> int:
+        """Make the state ready for one more step, and return which step it is, from 1."""
+        state = self.state.get(p)
+        if state is None:
+            state = self.state[p] = {"step": 0, **self._initial(group, p)}
+        state["step"] += 1
+        return int(state["step"])
+
+    def _numbers(self, group: Mapping[str, Any], stage: int) -> tuple[float, ...]:
+        """Return the Python numbers of an update: all that changes from step to step."""
+        raise NotImplementedError
+
     def _update(
-        self, group: Mapping[str, Any], p: Tensor, g: Tensor, state: dict[str, Any]
+        self,
+        group: Mapping[str, Any],
+        numbers: Sequence[Tensor],
+        p: Tensor,
+        g: Tensor,
+        state: Mapping[str, Tensor],
     ) -> None:
         """Assign the parameter's next value, and its state's, given its gradient."""
         raise NotImplementedError
@@ -76,26 +106,48 @@ class Optimizer:
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient; enqueues, and does not wait.
 
-        `closure` computes the loss again, and the gradients; its result is returned.
+        `closure` computes the loss again, and the gradients; its result is returned. An update is
+        recorded once for the groups, parameters and settings at hand, and replayed from then on in
+        a few launches for all parameters; memory that nothing else holds is overwritten.
         """
         loss = None
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        changed: list[Tensor] = []
         with no_grad():
-            for group in self.param_groups:
-                for p in group["params"]:
-                    if p.grad is None:
-                        continue
-                    state = self.state.setdefault(p, {})
-                    self._update(group, p, p.grad, state)
-                    changed.append(p)
-                    changed.extend(v for v in state.values() if isinstance(v, Tensor))
-        if changed:
-            # All in one plan: the backward pass is shared, and new values can replace old ones.
-            evaluate(*changed)
+            by_device: dict[Any, list[Due]] = {}
+            for due in self._all_due():
+                by_device.setdefault(due.p.device, []).append(due)
+            for on, dues in by_device.items():
+                self._step(on, dues)
         return loss
+
+    def _all_due(self) -> list[Due]:
+        """Return the parameters that have a gradient, and count their steps."""
+        return [
+            Due(group, self._stage(group, p), p, p.grad, self.state[p])
+            for group in self.param_groups
+            for p in group["params"]
+            if p.grad is not None
+        ]
+
+    def _step(self, on: Any, dues: Sequence[Due]) -> None:
+        if modes.recorder is not None:
+            Update(self, dues).record_into(modes.recorder, dues)
+            return
+        tensors = [t for due in dues for t in due.tensors]
+        # The gradients, and with them the loss, if they are not computed yet.
+        evaluate(*tensors)
+        structure = tuple([self._structure(group) for group in self.param_groups])
+        key = (structure, on, tuple([id(due.p) for due in dues]), kinds(dues))
+        update = self._updates.get(key)
+        if update is None or not update.fits(tensors):
+            update = Update(self, dues)
+            update.compile(on, dues)
+            self._updates[key] = update
+            if len(self._updates) > _MAX_UPDATES:
+                del self._updates[next(iter(self._updates))]
+        update.run(dues, tensors)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients of all parameters, or set them to zero."""
@@ -154,6 +206,8 @@ class Optimizer:
                 )
             p = tensors[number]
             state[p] = {k: _fitted(v, p, f"{k} of parameter {number}") for k, v in values.items()}
+            if "step" in state[p]:  # PyTorch keeps it in a tensor
+                state[p]["step"] = int(state[p]["step"])
         self.state = state
         for group, saved in zip(self.param_groups, groups, strict=True):
             group.update((k, copy.deepcopy(v)) for k, v in saved.items() if k != "params")
@@ -164,6 +218,13 @@ class Optimizer:
             lines.append(f"Parameter Group {i}")
             lines += [f"    {k}: {group[k]}" for k in sorted(group) if k != "params"]
         return "\n".join([*lines, ")"])
+
+
+def at_least_zero(name: str, group: Mapping[str, Any], *settings: str) -> None:
+    """Raise ValueError unless these settings of a group are numbers that are not negative."""
+    for setting in settings:
+        if not group[setting] >= 0:
+            raise ValueError(f"{name}: got {setting}={group[setting]}; needs a number >= 0")
 
 
 def _fitted(value: Any, p: Tensor, what: str) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from clnet.core import Tensor
-from clnet.optim.optimizer import Optimizer
+from clnet.ops.create import zeros_like
+from clnet.optim.optimizer import Optimizer, at_least_zero
 
 
 class SGD(Optimizer):
@@ -48,25 +49,53 @@ class SGD(Optimizer):
         super().__init__(params, defaults)
 
     def _check(self, group: Mapping[str, Any]) -> None:
-        for name in ("lr", "momentum", "weight_decay"):
-            if group[name] < 0:
-                raise ValueError(f"SGD: got {name}={group[name]}; needs a number >= 0")
+        at_least_zero("SGD", group, "lr", "momentum", "weight_decay")
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError("SGD: Nesterov momentum requires a momentum and zero dampening")
 
+    def _structure(self, group: Mapping[str, Any]) -> Hashable:
+        return (
+            group["momentum"] != 0,
+            group["weight_decay"] != 0,
+            group["nesterov"],
+            group["maximize"],
+        )
+
+    def _initial(self, group: Mapping[str, Any], p: Tensor) -> dict[str, Any]:
+        return {"momentum_buffer": zeros_like(p)} if group["momentum"] else {}
+
+    def _stage(self, group: Mapping[str, Any], p: Tensor) -> int:
+        # PyTorch's SGD counts no steps; only the first one with momentum differs.
+        state = self.state.setdefault(p, {})
+        if not group["momentum"] or state.get("momentum_buffer") is not None:
+            return 2
+        state.update(self._initial(group, p))
+        return 1
+
+    def _numbers(self, group: Mapping[str, Any], stage: int) -> tuple[float, ...]:
+        dampening = 0.0 if stage == 1 else float(group["dampening"])
+        return (
+            float(group["lr"]),
+            float(group["momentum"]),
+            1.0 - dampening,
+            float(group["weight_decay"]),
+        )
+
     def _update(
-        self, group: Mapping[str, Any], p: Tensor, g: Tensor, state: dict[str, Any]
+        self,
+        group: Mapping[str, Any],
+        numbers: Sequence[Tensor],
+        p: Tensor,
+        g: Tensor,
+        state: Mapping[str, Tensor],
     ) -> None:
-        momentum = float(group["momentum"])
+        lr, momentum, share, weight_decay = numbers
         if group["maximize"]:
             g = -g
         if group["weight_decay"]:
-            g = g + p * float(group["weight_decay"])
-        if momentum:
-            velocity = state.get("momentum_buffer")
-            if velocity is None:
-                velocity = state["momentum_buffer"] = g.clone()
-            else:
-                velocity.assign(velocity * momentum + g * (1.0 - float(group["dampening"])))
+            g = g + p * weight_decay
+        if group["momentum"]:
+            velocity = state["momentum_buffer"]
+            velocity.assign(velocity * momentum + g * share)
             g = g + velocity * momentum if group["nesterov"] else velocity
-        p.assign(p - g * float(group["lr"]))
+        p.assign(p - g * lr)

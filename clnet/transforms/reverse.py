@@ -157,6 +157,8 @@ def backward(
         total = ended.get(id(node))
         if total is None or holder is None or (only is not None and id(node) not in only):
             continue
+        if modes.recorder is not None:
+            modes.recorder.grades(holder)
         if holder.grad is None:
             holder.grad = total if create_graph else _owned(total)
         elif create_graph:

@@ -1,0 +1,119 @@
+"""A recorded computation bound to where its inputs come from, replayed without recording it again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clnet.core import Node, Tensor
+from clnet.engine.graph import Graph
+
+# References to a node, and to its buffer, that a tensor's value has while nobody else holds it
+# (CPython counts those of the loop and of the call that asks as well).
+_NODE_REFERENCES = 3
+_BUFFER_REFERENCES = 2
+
+
+def _unaliased(node: Node) -> Node:
+    """Return the node whose value this is, seen through views that show all of it as it is."""
+    while node.buffer is None and node.op is not None and node.op.view is not None:
+        base = node.inputs[0]
+        if base.spec != node.spec or base.buffer is not None or base.value is not None:
+            break
+        node = base
+    return node
+
+
+class Captured:
+    """The program of a recorded computation.
+
+    results   nodes whose values are computed.
+    sources   leaves of the computation that differ from run to run, each with the number of the
+              tensor, among those given to `run`, whose value it is.
+    updates   by number of a result: the number of the tensor whose value it replaces, in place
+              where nobody else holds that value.
+    """
+
+    def __init__(
+        self,
+        engine: Any,
+        on: Any,
+        results: Sequence[Node],
+        sources: Mapping[Node, int],
+        updates: Mapping[int, int],
+    ) -> None:
+        graph = Graph(results)
+        index = {node: position for position, node in enumerate(graph.nodes)}
+        leaf_of = {number: node for node, number in sources.items()}
+        donated = {
+            index[leaf_of[tensor]]: index[_unaliased(results[result])]
+            for result, tensor in updates.items()
+            if tensor in leaf_of and leaf_of[tensor] in index
+        }
+        self._engine = engine
+        self._device = on
+        self._program = engine.program(graph, on, donated)
+        plan = self._program.plan
+        self._nodes = graph.nodes
+        self._sources = [(node, number) for node, number in sources.items() if node in index]
+        self._strides = [node.strides for node, _ in self._sources]
+        lies = {position: rest for position, *rest in plan.results}
+        self._results = [(node.spec, *lies[index[node]]) for node in results]
+        self._updates = dict(updates)
+        overwritten = {leaf for _, leaf, _, _ in plan.updates}
+        slots = {graph.nodes[position]: slot for position, slot in plan.leaves}
+        self._overwritten = [
+            (number, slots[node]) for node, number in self._sources if slots[node] in overwritten
+        ]
+        self._forget()
+
+    def _forget(self) -> None:
+        for node, _ in self._sources:
+            node.buffer = None
+
+    def fits(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether the tensors lie in memory as those of the recording did."""
+        return all(
+            tensors[number]._node.strides == strides and tensors[number]._node.spec == node.spec
+            for (node, number), strides in zip(self._sources, self._strides, strict=True)
+        )
+
+    def run(self, tensors: Sequence[Tensor]) -> list[Node]:
+        """Enqueue the computation on the values of tensors, which are evaluated, and update them.
+
+        Returns the results that update none.
+        """
+        with self._engine.lock:
+            shared = set()
+            for number, slot in self._overwritten:
+                node = tensors[number]._node
+                if (
+                    sys.getrefcount(node) > _NODE_REFERENCES
+                    or sys.getrefcount(node.buffer) > _BUFFER_REFERENCES
+                    or not self._device.may_overwrite(node.buffer)
+                ):
+                    shared.add(slot)
+            for leaf, number in self._sources:
+                node = tensors[number]._node
+                leaf.buffer, leaf.offset = node.buffer, node.offset
+            try:
+                buffers, offsets = self._program.execute(self._nodes, shared)
+            finally:
+                self._forget()
+        kept = {number for number, slot in self._overwritten if slot not in shared}
+        others = []
+        for result, (spec, slot, strides, offset) in enumerate(self._results):
+            tensor = self._updates.get(result)
+            if tensor is not None and tensor in kept:
+                tensors[tensor]._version += 1
+                continue
+            node = Node(spec, device=self._device, buffer=buffers[slot], strides=strides)
+            node.offset = offsets[slot] + offset
+            if tensor is None:
+                others.append(node)
+            elif tensors[tensor]._parent is None:
+                tensors[tensor].replace(node)
+            else:
+                tensors[tensor].assign(Tensor(node, view=False))
+        return others
