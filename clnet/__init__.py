@@ -242,6 +242,7 @@ from clnet.ops.statistics import (
     var,
 )
 from clnet.transforms.anomaly import detect_anomaly
+from clnet.transforms.compile import compile
 from clnet.transforms.reverse import custom_vjp, grad, value_and_grad, vjp
 
 __version__ = "0.1.0"
@@ -295,6 +296,7 @@ __all__ = [
     "clamp",
     "clip",
     "clone",
+    "compile",
     "concat",
     "cos",
     "cosh",

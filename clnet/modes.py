@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 
 class Recorder(Protocol):
-    """Who records a computation that is replayed later: `clnet.engine.compile`."""
+    """Who records a computation that is replayed later: `clnet.transforms.compile`."""
 
     def assigns(self, tensor: Any, old: Any) -> None:
         """A tensor whose node was `old` is given another value."""
@@ -30,6 +30,8 @@ class _Modes(threading.local):
     observers: tuple[Callable[[Any], None], ...] = ()
     # While a computation is recorded to be replayed: what has to be told about it (see Recorder).
     recorder: Recorder | None = None
+    # Counts modules that were switched between training and evaluation.
+    switches = 0
 
 
 modes = _Modes()

@@ -18,7 +18,7 @@ from clnet.device.memory import Buffer
 from clnet.device.programs import Kernel
 from clnet.device.runtime import Device
 from clnet.device.sizes import format_bytes
-from clnet.device.sources import KernelSource
+from clnet.device.sources import KernelSource, SerialSource
 
 __all__ = [
     "Buffer",
@@ -27,6 +27,7 @@ __all__ = [
     "Discovery",
     "Kernel",
     "KernelSource",
+    "SerialSource",
     "default_device",
     "device",
     "devices",

@@ -13,8 +13,10 @@ from typing import Any
 
 from clnet.device import binaries
 from clnet.device.opencl import cl, device_error
-from clnet.device.sources import KernelSource, excerpt, program_text
+from clnet.device.sources import KernelSource, SerialSource, excerpt, program_text
 from clnet.errors import BuildError
+
+Source = KernelSource | SerialSource
 
 # No -cl-fast-relaxed-math and the like: they break NaN and infinity on the implementations tried.
 OPTIONS = "-cl-std=CL1.2"
@@ -32,7 +34,7 @@ class Kernel:
 
     __slots__ = ("raw", "source")
 
-    def __init__(self, raw: Any, source: KernelSource) -> None:
+    def __init__(self, raw: Any, source: Source) -> None:
         self.raw = raw
         self.source = source
 
@@ -54,10 +56,10 @@ class Programs:
         self._device = device
         self._name = name
         self._fingerprint = fingerprint
-        self._built: dict[KernelSource, Any] = {}
+        self._built: dict[Source, Any] = {}
         self._lock = threading.Lock()
 
-    def kernels(self, sources: Sequence[KernelSource]) -> list[Kernel]:
+    def kernels(self, sources: Sequence[Source]) -> list[Kernel]:
         """A new kernel object for each source; those not yet built are built as one program.
 
         Raises BuildError with the compiler's log.
@@ -71,7 +73,7 @@ class Programs:
         except cl.Error as error:
             raise device_error("kernels", self._name, error) from error
 
-    def _build(self, sources: list[KernelSource]) -> None:
+    def _build(self, sources: list[Source]) -> None:
         if not sources:
             return  # another thread built them meanwhile
         try:
@@ -115,7 +117,7 @@ class Programs:
         program.build(OPTIONS.encode(), [self._device])
         return program
 
-    def _build_error(self, source: KernelSource, error: Exception) -> BuildError:
+    def _build_error(self, source: Source, error: Exception) -> BuildError:
         log = getattr(error, "clnet_log", str(error))
         lines = log.splitlines()
         places = [

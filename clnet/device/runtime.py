@@ -13,7 +13,7 @@ from clnet.device import capabilities, loader
 from clnet.device.memory import Buffer, Memory, Wrapped
 from clnet.device.opencl import cl, device_error, is_exhaustion
 from clnet.device.programs import Kernel, Programs
-from clnet.device.sources import KernelSource
+from clnet.device.sources import KernelSource, SerialSource
 from clnet.errors import OutOfMemoryError
 
 
@@ -151,7 +151,7 @@ class Device:
 
     # --- work ---------------------------------------------------------------------------------
 
-    def kernels(self, sources: Sequence[KernelSource]) -> list[Kernel]:
+    def kernels(self, sources: Sequence[KernelSource | SerialSource]) -> list[Kernel]:
         """A new kernel object for each source; those not yet built are built as one program.
 
         Raises BuildError with the compiler's log.

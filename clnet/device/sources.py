@@ -70,6 +70,35 @@ class KernelSource:
         return f"{self.entry}_{digest.hexdigest()[:12]}"
 
 
+@dataclass(frozen=True)
+class SerialSource:
+    """A kernel of one work-item that calls others, of one work-item each, one after another.
+
+    `params` are its parameters, `body` the calls.
+    """
+
+    parts: tuple[KernelSource, ...]
+    params: str
+    body: str
+    file = "serial"
+    entry = "serial"
+
+    @functools.cached_property
+    def name(self) -> str:
+        """The kernel's name in a program: the entry and a digest of all that it is made of."""
+        digest = hashlib.sha256()
+        for part in (*(part.name for part in self.parts), self.params, self.body):
+            digest.update(part.encode())
+            digest.update(b"\0")
+        return f"{self.entry}_{digest.hexdigest()[:12]}"
+
+    @property
+    def text(self) -> str:
+        """The text of the kernel itself, which follows those of its parts."""
+        head = "__kernel __attribute__((reqd_work_group_size(1, 1, 1)))"
+        return f"{head} void {self.name}({self.params}) {{\n{self.body}\n}}"
+
+
 @functools.cache
 def kernel_folder() -> Path:
     """The folder of the `.cl` files: inside the installed package, or beside it in a checkout."""
@@ -129,15 +158,18 @@ def source_text(source: KernelSource) -> str:
     return "\n".join(lines)
 
 
-def program_text(sources: Sequence[KernelSource]) -> str:
+def program_text(sources: Sequence[KernelSource | SerialSource]) -> str:
     """The text of one program that holds all the kernels, in an order of their own.
 
     >>> text = program_text([KernelSource("doctor.cl", "group_sum", (("LOCAL", "64"),))])
     >>> "#define LOCAL 64" in text, '#line 1 "doctor.cl"' in text, "#undef LOCAL" in text
     (True, True, True)
     """
-    ordered = sorted(set(sources), key=lambda source: source.name)
-    return "\n".join([PRELUDE, *map(source_text, ordered), ""])
+    serial = [s for s in dict.fromkeys(sources) if isinstance(s, SerialSource)]
+    plain = {s for s in sources if isinstance(s, KernelSource)}
+    plain.update(part for s in serial for part in s.parts)
+    ordered = sorted(plain, key=lambda source: source.name)
+    return "\n".join([PRELUDE, *map(source_text, ordered), *(s.text for s in serial), ""])
 
 
 def excerpt(file: str, line: int, around: int = 2) -> str:

@@ -1,4 +1,4 @@
-"""A recorded computation bound to where its inputs come from, replayed without recording it again."""
+"""A recorded computation bound to where its inputs come from, replayed without recording."""
 
 from __future__ import annotations
 
@@ -55,18 +55,27 @@ class Captured:
         self._device = on
         self._program = engine.program(graph, on, donated)
         plan = self._program.plan
-        self._nodes = graph.nodes
-        self._sources = [(node, number) for node, number in sources.items() if node in index]
-        self._strides = [node.strides for node, _ in self._sources]
+        # Of the recording only scalars and constants are kept, and places for what differs.
+        self._nodes: list[Any] = [
+            node if not given and node not in sources else None
+            for node, given in zip(graph.nodes, graph.inputs, strict=True)
+        ]
+        self._sources: list[tuple[Node, int]] = []
+        self._strides = []
+        slots = dict(plan.leaves)
+        overwritten = {leaf for _, leaf, _, _ in plan.updates}
+        self._overwritten = []
+        for node, number in sources.items():
+            if node in index:
+                position = index[node]
+                self._nodes[position] = stand = Node(node.spec)
+                self._sources.append((stand, number))
+                self._strides.append(node.strides)
+                if slots[position] in overwritten:
+                    self._overwritten.append((number, slots[position]))
         lies = {position: rest for position, *rest in plan.results}
         self._results = [(node.spec, *lies[index[node]]) for node in results]
         self._updates = dict(updates)
-        overwritten = {leaf for _, leaf, _, _ in plan.updates}
-        slots = {graph.nodes[position]: slot for position, slot in plan.leaves}
-        self._overwritten = [
-            (number, slots[node]) for node, number in self._sources if slots[node] in overwritten
-        ]
-        self._forget()
 
     def _forget(self) -> None:
         for node, _ in self._sources:

@@ -117,7 +117,10 @@ def elementwise_groups(
             joined = (operands[root] - {position}) | reads
             scalars = sum(uniform[i] is not None for i in joined)
             buffers = len(joined) - scalars + len(outputs[root]) + written
-            if len(members[root]) >= MAX_OPS or buffers > MAX_BUFFERS - scalars // _SCALARS_A_BUFFER:
+            if (
+                len(members[root]) >= MAX_OPS
+                or buffers > MAX_BUFFERS - scalars // _SCALARS_A_BUFFER
+            ):
                 continue
             if others and not condensed.joins(root, others):
                 continue

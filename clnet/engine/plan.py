@@ -74,9 +74,7 @@ class Plan:
                 self.leaves.append((position, self.slots))
                 self._places[position] = Place(self.slots, node.strides)
                 self.slots += 1
-        groups = elementwise_groups(
-            graph, self._consumers, [], self._fusable, self._uniform
-        )
+        groups = elementwise_groups(graph, self._consumers, [], self._fusable, self._uniform)
         units: dict[tuple[int, ...], Any] = {group.members: group for group in groups}
         covered = {m for unit in units for m in unit}
         for position, node in enumerate(graph.nodes):

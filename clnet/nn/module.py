@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from clnet.core import Tensor
 from clnet.dtypes import DType, bfloat16, float16, float32, float64
 from clnet.errors import CheckpointError, DTypeError
-from clnet.modes import no_grad
+from clnet.modes import modes, no_grad
 from clnet.nn.parameter import Parameter, replace
 from clnet.ops.create import as_tensor, zeros_like
 
@@ -361,6 +361,7 @@ class Module:
         if not isinstance(mode, bool):
             raise ValueError("training mode is expected to be boolean")
         for module in self.modules():
+            modes.switches += module.training != mode
             module.training = mode
         return self
 

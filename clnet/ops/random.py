@@ -14,6 +14,7 @@ from clnet import core
 from clnet.core import Tensor, method, record, scalar_node
 from clnet.dtypes import DType, as_dtype, bool_, float32, int32, int64
 from clnet.errors import DTypeError, ShapeError
+from clnet.modes import modes
 from clnet.ops.create import arange, tensor
 from clnet.ops.dims import as_sizes
 from clnet.ops.elementwise import bitwise_and, cast
@@ -181,8 +182,15 @@ def _signed(word: int) -> int:
 
 def _draw(op: Op, shape: _Ints, device: Any) -> Tensor:
     """Return the next numbers of the stream."""
-    seed, offset = _stream.take(ceil_div(prod(shape), 4))
-    operands = (scalar_node(_signed(seed), int64), scalar_node(offset, int64))
+
+    def take() -> tuple[int, int]:
+        seed, offset = _stream.take(ceil_div(prod(shape), 4))
+        return _signed(seed), offset
+
+    seed, offset = take()
+    operands = (scalar_node(seed, int64), scalar_node(offset, int64))
+    if modes.recorder is not None:
+        modes.recorder.numbers(take, operands)
     node = record(op, operands, {"shape": shape})
     node.device = core.runtime.device(device)
     return Tensor(node)

@@ -12,7 +12,6 @@ from clnet.modes import enable_grad, modes, no_grad
 from clnet.ops.create import zeros_like
 from clnet.optim.update import Due, Update, kinds
 
-
 # Recorded updates that an optimizer keeps: one for each set of parameters that have gradients.
 _MAX_UPDATES = 16
 

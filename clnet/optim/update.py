@@ -64,9 +64,7 @@ class Update:
                 self._given.append(tuple([Tensor(n, view=False) for n in nodes]))
 
     def _numbers(self, dues: Sequence[Due]) -> list[float]:
-        return [
-            v for i in self._firsts for v in self._rule._numbers(dues[i].group, dues[i].stage)
-        ]
+        return [v for i in self._firsts for v in self._rule._numbers(dues[i].group, dues[i].stage)]
 
     def _apply(self, dues: Sequence[Due]) -> None:
         for kind, due in zip(self._kinds, dues, strict=True):
