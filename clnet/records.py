@@ -228,6 +228,8 @@ class Op:
     view        movement ops that copy nothing: (layout, **attrs) -> (strides, offset), or None
                 where this layout needs a copy first.
     put         view ops: (base, value, **attrs) -> base with value written through the view.
+    fold        reductions (kernel ops with an attribute `dims`): the fold's name in
+                kernels/include/fold.h, which is what lets them fuse.
     kernel      other ops: (target, out, ins, **attrs) -> launches.
     strided     kernel ops: operands whose strides the kernel takes as they are (True: all of them);
                 the others are made contiguous first.
@@ -248,6 +250,7 @@ class Op:
     view: Callable[..., tuple[tuple[int, ...], int] | None] | None = None
     put: Callable[..., Any] | None = None
     kernel: Callable[..., list[Launch]] | None = None
+    fold: str = ""
     strided: tuple[int, ...] | bool = ()
     cost: Callable[..., tuple[float, float]] | None = None
     symbol: str = ""

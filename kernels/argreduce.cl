@@ -70,7 +70,7 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(arg
     const INDEX output = o / chunks;
     const INDEX begin = (o - output * chunks) * length;
     const INDEX end = min(begin + length, total);
-    ARITH(X) best = FOLD(_START);
+    ARITH(X) best = fold_START;
     INDEX where = begin;
     for (INDEX e = begin; e < end;) {  // one run of the last dim
       const INDEX row = e / n;
@@ -103,7 +103,7 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(arg
     INDEX from = 0;
     OFFSET(KEPT, o, k, k, from)
     __global const STORAGE(X) *p = x + x0 + from;
-    ARITH(X) best = FOLD(_START);
+    ARITH(X) best = fold_START;
     INDEX where = (INDEX)candidate[0];
     for (INDEX c = 0; c < chunks; c++) {
       const INDEX e = (INDEX)candidate[c];

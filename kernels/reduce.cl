@@ -63,7 +63,7 @@
 #define REDUCE_COLUMNS 512
 
 #define ACC ARITH(Y)
-#define TERM(p, i) FOLD(_TERM)(LOAD(X, p, i))
+#define TERM(p, i) fold_TERM(LOAD(X, p, i))
 #define JOIN_TERM(acc, p, i)                \
   {                                         \
     const ACC term_ = TERM(p, i);           \
@@ -74,9 +74,9 @@
 #define FOLD_WALK(result, base, begin, end, step)                              \
   ACC result;                                                                  \
   {                                                                            \
-    ACC total_ = FOLD(_START), lost_ = 0;                                      \
+    ACC total_ = fold_START, lost_ = 0;                                      \
     for (INDEX e_ = (begin); e_ < (end);) {                                    \
-      ACC block_ = FOLD(_START);                                               \
+      ACC block_ = fold_START;                                               \
       for (int b_ = 0; b_ < REDUCE_BLOCK && e_ < (end); b_++, e_ += (step)) {  \
         INDEX at_ = 0;                                                         \
         OFFSET(REDUCED, e_, r, r, at_)                                         \
@@ -122,7 +122,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(reduce_
     const INDEX output = o / chunks;
     INDEX e = (o - output * chunks) * length;
     const INDEX end = min(e + length, total);
-    ACC sum = FOLD(_START), lost = 0;
+    ACC sum = fold_START, lost = 0;
     while (e < end) {  // one run of the last dim
       const INDEX row = e / n;
       const INDEX column = e - row * n;
@@ -135,7 +135,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(reduce_
       if (xs == 1) {
         while (count - i >= REDUCE_LANES) {
           ACC lane[REDUCE_LANES];
-          for (int l = 0; l < REDUCE_LANES; l++) lane[l] = FOLD(_START);
+          for (int l = 0; l < REDUCE_LANES; l++) lane[l] = fold_START;
           const INDEX stop =
               i + min((count - i) / REDUCE_LANES, (INDEX)REDUCE_BLOCK) * REDUCE_LANES;
           for (; i < stop; i += REDUCE_LANES)
@@ -147,7 +147,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(reduce_
         }
       }
       while (i < count) {
-        ACC block = FOLD(_START);
+        ACC block = fold_START;
         const INDEX stop = min(count, i + REDUCE_BLOCK);
         for (; i < stop; i++) JOIN_TERM(block, p, i * xs)
         ADD_BLOCK(sum, lost, block)
@@ -175,12 +175,12 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(reduce_
   OFFSET(KEPT, row, k, k, from)
   ACC sum[REDUCE_COLUMNS], lost[REDUCE_COLUMNS], block[REDUCE_COLUMNS];
   for (int l = 0; l < REDUCE_COLUMNS; l++) {
-    sum[l] = FOLD(_START);
+    sum[l] = fold_START;
     lost[l] = 0;
   }
   const INDEX end = min((chunk + 1) * length, total);
   for (INDEX e = chunk * length; e < end;) {
-    for (int l = 0; l < REDUCE_COLUMNS; l++) block[l] = FOLD(_START);
+    for (int l = 0; l < REDUCE_COLUMNS; l++) block[l] = fold_START;
     for (const INDEX stop = min(end, e + REDUCE_BLOCK); e < stop; e++) {
       INDEX at = 0;
       OFFSET(REDUCED, e, r, r, at)

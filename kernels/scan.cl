@@ -53,7 +53,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(scan_ch
   const INDEX chunks = (INDEX)get_global_size(2);
   ACC sum[SCAN_WIDTH], lost[SCAN_WIDTH];
   for (int l = 0; l < SCAN_WIDTH; l++) {
-    sum[l] = FOLD(_START);
+    sum[l] = fold_START;
     lost[l] = 0;
   }
   for (INDEX c = 0; c < chunk; c++)
@@ -66,7 +66,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(scan_ch
     __global const STORAGE(X) *p = x + x0 + (o * n + t) * inner + left;
     __global STORAGE(Y) *q = y + y0 + (o * n + t) * inner + left;
     for (int l = 0; l < width; l++) {
-      const ACC term = FOLD(_TERM)(LOAD(X, p, l));
+      const ACC term = fold_TERM(LOAD(X, p, l));
       ADD_BLOCK(sum[l], lost[l], term)
       STORE(Y, q, l, FOLD_RESULT(sum[l], lost[l]));
     }
@@ -85,14 +85,14 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(scan_to
   const INDEX chunks = (INDEX)get_global_size(2);
   ACC sum[SCAN_WIDTH], lost[SCAN_WIDTH];
   for (int l = 0; l < SCAN_WIDTH; l++) {
-    sum[l] = FOLD(_START);
+    sum[l] = fold_START;
     lost[l] = 0;
   }
   const INDEX end = min(n, (chunk + 1) * length);
   for (INDEX t = chunk * length; t < end; t++) {
     __global const STORAGE(X) *p = x + x0 + (o * n + t) * inner + left;
     for (int l = 0; l < width; l++) {
-      const ACC term = FOLD(_TERM)(LOAD(X, p, l));
+      const ACC term = fold_TERM(LOAD(X, p, l));
       ADD_BLOCK(sum[l], lost[l], term)
     }
   }

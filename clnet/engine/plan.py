@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from clnet.core import Node
 from clnet.dtypes import DType
@@ -13,11 +15,15 @@ from clnet.engine.fuse import Operand, Step, fused_source, op_expr
 from clnet.engine.graph import INTERNAL, OUTPUT, Graph, without_aliases
 from clnet.engine.groups import Group, consumers_of, elementwise_groups, schedule
 from clnet.engine.memory import lay_out
+from clnet.engine.rows import FOLD, VIEW, RowGroup, row_groups
+from clnet.engine.rows_source import rows_source
 from clnet.engine.task import NUMPY_TYPES, Arguments, Part, Task, arithmetic
 from clnet.records import In, Launch, Layout, Out, Scalar, Scratch, Spec, Value, row_major
 
 # Elements that a work-item of a CPU takes: enough to pay for its start, few enough to share out.
 _CPU_CHUNK = 16384
+# Elements up to which rows are not shared out: one work-item can then be merged with others.
+_TINY = 4096
 
 
 @dataclass
@@ -74,8 +80,10 @@ class Plan:
                 self.leaves.append((position, self.slots))
                 self._places[position] = Place(self.slots, node.strides)
                 self.slots += 1
-        groups = elementwise_groups(graph, self._consumers, [], self._fusable, self._uniform)
-        units: dict[tuple[int, ...], Any] = {group.members: group for group in groups}
+        rows, self.reasons = row_groups(graph, self._consumers, self._uniform)
+        taken = [group.members for group in rows]
+        groups = elementwise_groups(graph, self._consumers, taken, self._fusable, self._uniform)
+        units: dict[tuple[int, ...], Any] = {group.members: group for group in [*groups, *rows]}
         covered = {m for unit in units for m in unit}
         for position, node in enumerate(graph.nodes):
             if position not in covered and node.buffer is None and self._needed(position):
@@ -86,8 +94,10 @@ class Plan:
             group = units[members[number]]
             if group is None:
                 self._single(members[number][0])
-            else:
+            elif isinstance(group, Group):
                 self._group(group)
+            else:
+                self._rows(group)
             self._done.update(members[number])
 
     def _fusable(self, position: int) -> bool:
@@ -222,6 +232,94 @@ class Plan:
         listed = list(operands.items())
         self._elementwise(label, spec, group.members, listed, steps, results, updates)
         self._places.update(results)
+
+    def _rows(self, group: RowGroup) -> None:
+        """Add the launches of a group that goes row by row."""
+        graph, members = self._graph, group.members
+        external = dict.fromkeys(i for m in members for i in graph.inputs[m] if i not in members)
+        places: dict[int, Place] = {}
+        layouts: dict[int, Layout] = {}
+        for i in external:
+            if self._uniform[i] is None:
+                layout = self._layout(i)
+                places[i] = self._places[i]
+                if not group.walks(layout):
+                    places[i] = self._contiguous(i)
+                spec = graph.nodes[i].spec
+                layouts[i] = Layout(spec.shape, places[i].strides, spec.dtype)
+        cpu = self._target.type == "cpu"
+        local = 1
+        if not cpu:
+            local = min(256, self._target.max_work_group, 1 << max(group.n - 1, 31).bit_length())
+        source = rows_source(graph, group, self._uniform, layouts, local)
+        units = self._target.compute_units
+        rows, length = group.rows, group.n
+        if group.few_long_rows:
+            length = max(1 << 12, -(-group.n // (8 * units if cpu else 64 * units)))
+            rows = -(-group.n // length)
+        groups = min(rows, (4 if cpu else 64) * units)
+        if group.rows * group.n <= _TINY:
+            groups = 1
+        each = -(-rows // groups)
+        groups = -(-rows // each)
+        label = " ".join(
+            n.op.name for n in map(graph.nodes.__getitem__, members) if n.op and not n.op.view
+        )
+        range_ = (groups * local,)
+        launch = Launch("rows.cl", "rows", source.defines, (), range_, (local,))
+        task = Task(label, launch, members)
+        index, args = NUMPY_TYPES[source.index], task.arguments
+        args.static(index, rows)
+        args.static(index, length)
+        args.static(np.int64, group.rows * group.n)
+        args.static(index, each)
+        partial = -1
+        for output in group.outputs:
+            spec = graph.nodes[output].spec
+            place = self._places[output] = self._new(spec)
+            slot = place.slot
+            if group.few_long_rows and group.kinds[output] == FOLD:
+                partial = slot = self._slot(rows * spec.dtype.itemsize)
+            args.buffer(slot, 0, spec.dtype.itemsize)
+            task.writes.add(slot)
+            task.nbytes += spec.size * spec.dtype.itemsize
+        for i, strides in source.operands:
+            itemsize = graph.nodes[i].spec.dtype.itemsize
+            args.buffer(places[i].slot, places[i].offset, itemsize)
+            task.reads.add(places[i].slot)
+            task.nbytes += _touched(layouts[i])
+            for stride in strides:
+                args.static(index, stride)
+        for size in source.sizes:
+            args.static(index, size)
+        for i in source.scalars:
+            scalar = self._uniform[i]
+            assert scalar is not None
+            args.scalar(arithmetic(graph.nodes[i].spec.dtype), scalar)
+        if source.kept:
+            row = source.kept * (-(-length * 8 // 64) * 64)
+            kept = self._slot(groups * row)
+            args.buffer(kept, 0, 1)
+            args.static(np.int64, row)
+            task.writes.add(kept)
+        task.flops = sum(self._flops(m) for m in members)
+        self.tasks.append(task)
+        if partial >= 0:
+            (folded,) = (m for m in group.outputs if group.kinds[m] == FOLD)
+            self._join_parts(folded, partial, rows)
+        for m in members:
+            outside = any(c not in members for c in self._consumers[m])
+            if group.kinds[m] == VIEW and (outside or graph.flags[m] == OUTPUT):
+                self._single(m)
+
+    def _join_parts(self, position: int, partial: int, count: int) -> None:
+        """Fold the partial results of one long row by the reduction's own kernel."""
+        node = self._graph.nodes[position]
+        assert node.op is not None and node.op.kernel is not None
+        layout = Layout((count,), (1,), node.spec.dtype)
+        spec = Spec((), node.spec.dtype)
+        launches = node.op.kernel(self._target, spec, (layout,), dims=(0,))
+        self._launch_all(position, launches, [Place(partial, (1,))], [layout], ())
 
     def _overwritten(self, output: int, group: Group) -> int | None:
         """Return the leaf, read by the group itself, whose place a result of it can take."""
@@ -360,13 +458,26 @@ class Plan:
             places.append(place)
             layouts.append(Layout(spec.shape, place.strides, spec.dtype))
         launches = op.kernel(self._target, node.spec, tuple(layouts), **node.attrs)
-        result = self._places[position] = self._new(node.spec)
-        if not node.spec.size:
-            return
+        self._places[position] = self._new(node.spec)
+        if node.spec.size:
+            self._launch_all(position, launches, places, layouts, inputs)
+
+    def _launch_all(
+        self,
+        position: int,
+        launches: Sequence[Launch],
+        places: Sequence[Place | None],
+        layouts: Sequence[Layout],
+        inputs: Sequence[int],
+    ) -> None:
+        """Add the launches of a kernel op, whose operands lie at `places`."""
+        node = self._graph.nodes[position]
+        assert node.op is not None
+        result = self._places[position]
         scratch: dict[str, int] = {}
         cost = self._cost(position)
         for launch in launches:
-            task = Task(op.name, launch, (position,))
+            task = Task(node.op.name, launch, (position,))
             task.flops, task.nbytes = cost
             cost = (0.0, 0.0)  # all of it stands at the first launch
             arguments = task.arguments

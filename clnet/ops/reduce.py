@@ -288,6 +288,7 @@ def _record(
             tuple(empty),
             (vjp,) if vjp is not None else None,
             kernel=kernel,
+            fold=fold,
             strided=(0,),
             cost=lambda out, x, dims: (
                 float(x.size),

@@ -1,0 +1,127 @@
+// Rows: elementwise work, reductions along the row, and elementwise work with their results.
+//
+// Formula:
+//   for every row: loop after loop over its elements, each of which computes values from operands
+//   and from what earlier loops found, folds some of them, and writes others
+// Layout:
+//   Results are contiguous, [rows][n] or [rows]. Operands have strides over the dims that the rows
+//   are made of (n0, n1, ...) and one stride along the row. The last row may be shorter: there are
+//   `total` elements. Values kept for a later loop lie in a scratch row of the work-group.
+// Launch:
+//   a work-group of LOCAL items takes `each` neighbouring rows: global (LOCAL * ceil(rows / each))
+// Entries:
+//   rows
+// Macros:
+//   LOCAL   work-items of a work-group; 1 (CPUs: a loop that the compiler vectorises) or a power of
+//           two (GPUs: item by item, joined in local memory)
+//   INDEX   type of sizes and offsets; int, long
+//   GIVEN   results, operands, sizes, scalars and scratch; generated
+//   PARTS   local memory for the joins of GPUs; generated
+//   BASES   each operand's offset for this row, and operands that are one value a row; generated
+//   LOOPS   the loops: FOLDING_LOOP(k) or PLAIN_LOOP(k), with the macros DECLARE_k, START_k, BODY_k,
+//           JOIN_k, HALVE_k, ADD_k, PART_k, TREE_k and RESULT_k; generated
+// Oracle:
+//   op by op: kernels/elementwise.cl and kernels/reduce.cl.
+
+#include "dtype.h"
+#include "fold.h"
+
+#if !defined(LOCAL) || !defined(INDEX) || !defined(GIVEN)
+#error "rows.cl: LOCAL, INDEX and GIVEN must be defined"
+#endif
+#if !defined(PARTS) || !defined(BASES) || !defined(LOOPS)
+#error "rows.cl: PARTS, BASES and LOOPS must be defined"
+#endif
+
+#ifdef USE_rows
+#define ROWS_BLOCK 64  // values added plainly, as in reduce.cl
+#define ROWS_PASTE_(a, b) a##b
+#define ROWS_PASTE(a, b) ROWS_PASTE_(a, b)
+#define PLAIN_LOOP(k)                                              \
+  for (INDEX c = item; c < n; c += LOCAL) {                        \
+    ROWS_PASTE(BODY_, k)                                           \
+  }
+#if LOCAL == 1
+#define ROWS_LANES 64
+#define FOLDING_LOOP(k)                                            \
+  ROWS_PASTE(DECLARE_, k)                                          \
+  {                                                                \
+    INDEX i = 0;                                                   \
+    while (n - i >= ROWS_LANES) {                                  \
+      for (int l = 0; l < ROWS_LANES; l++) {                       \
+        ROWS_PASTE(START_, k)                                      \
+      }                                                            \
+      const INDEX stop =                                           \
+          i + min((n - i) / ROWS_LANES, (INDEX)ROWS_BLOCK) * ROWS_LANES; \
+      for (; i < stop; i += ROWS_LANES)                            \
+        for (int l = 0; l < ROWS_LANES; l++) {                     \
+          const INDEX c = i + l;                                   \
+          ROWS_PASTE(BODY_, k)                                     \
+          ROWS_PASTE(JOIN_, k)                                     \
+        }                                                          \
+      for (int half_ = ROWS_LANES / 2; half_ > 0; half_ /= 2)      \
+        for (int l = 0; l < half_; l++) {                          \
+          ROWS_PASTE(HALVE_, k)                                    \
+        }                                                          \
+      ROWS_PASTE(ADD_, k)                                          \
+    }                                                              \
+    while (i < n) {                                                \
+      const int l = 0;                                             \
+      ROWS_PASTE(START_, k)                                        \
+      const INDEX stop = min(n, i + ROWS_BLOCK);                   \
+      for (; i < stop; i++) {                                      \
+        const INDEX c = i;                                         \
+        ROWS_PASTE(BODY_, k)                                       \
+        ROWS_PASTE(JOIN_, k)                                       \
+      }                                                            \
+      ROWS_PASTE(ADD_, k)                                          \
+    }                                                              \
+  }                                                                \
+  ROWS_PASTE(RESULT_, k)
+#else
+#define ROWS_LANES 1
+#define FOLDING_LOOP(k)                                            \
+  ROWS_PASTE(DECLARE_, k)                                          \
+  for (INDEX c = item; c < n;) {                                   \
+    const int l = 0;                                               \
+    ROWS_PASTE(START_, k)                                          \
+    for (int b_ = 0; b_ < ROWS_BLOCK && c < n; b_++, c += LOCAL) { \
+      ROWS_PASTE(BODY_, k)                                         \
+      ROWS_PASTE(JOIN_, k)                                         \
+    }                                                              \
+    ROWS_PASTE(ADD_, k)                                            \
+  }                                                                \
+  barrier(CLK_LOCAL_MEM_FENCE);                                    \
+  ROWS_PASTE(PART_, k)                                             \
+  for (int half_ = LOCAL / 2; half_ > 0; half_ /= 2) {             \
+    barrier(CLK_LOCAL_MEM_FENCE);                                  \
+    if (item < half_) {                                            \
+      ROWS_PASTE(TREE_, k)                                         \
+    }                                                              \
+  }                                                                \
+  barrier(CLK_LOCAL_MEM_FENCE);                                    \
+  ROWS_PASTE(RESULT_, k)
+#endif
+
+__kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(rows)(
+    const INDEX rows, const INDEX length, const long total, const INDEX each GIVEN) {
+  // As in elementwise.cl: what is fused agrees with what is not.
+#pragma OPENCL FP_CONTRACT OFF
+  PARTS
+  const int item = (int)get_local_id(0);
+  const INDEX group = (INDEX)get_group_id(0);
+  const INDEX last = min((group + 1) * each, rows);
+  for (INDEX row = group * each; row < last; row++) {
+    const INDEX n = (INDEX)min((long)length, total - (long)row * length);
+    const long at = (long)row * length;
+    BASES
+    LOOPS
+  }
+}
+#undef ROWS_BLOCK
+#undef ROWS_PASTE_
+#undef ROWS_PASTE
+#undef ROWS_LANES
+#undef PLAIN_LOOP
+#undef FOLDING_LOOP
+#endif
