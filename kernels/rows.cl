@@ -4,7 +4,7 @@
 //   for every row: loop after loop over its elements, each of which computes values from operands
 //   and from what earlier loops found, folds some of them, and writes others
 // Layout:
-//   Results are contiguous, [rows][n] or [rows]. Operands have strides over the dims that the rows
+//   Results are contiguous, [rows][n] or [rows]. Operands have strides over the dims that rows
 //   are made of (n0, n1, ...) and one stride along the row. The last row may be shorter: there are
 //   `total` elements. Values kept for a later loop lie in a scratch row of the work-group.
 // Launch:
@@ -18,8 +18,8 @@
 //   GIVEN   results, operands, sizes, scalars and scratch; generated
 //   PARTS   local memory for the joins of GPUs; generated
 //   BASES   each operand's offset for this row, and operands that are one value a row; generated
-//   LOOPS   the loops: FOLDING_LOOP(k) or PLAIN_LOOP(k), with the macros DECLARE_k, START_k, BODY_k,
-//           JOIN_k, HALVE_k, ADD_k, PART_k, TREE_k and RESULT_k; generated
+//   LOOPS   the loops: FOLDING_LOOP(k) or PLAIN_LOOP(k), which use the macros declare_k, start_k,
+//           body_k, join_k, halve_k, carry_k, part_k, tree_k and result_k; generated
 // Oracle:
 //   op by op: kernels/elementwise.cl and kernels/reduce.cl.
 
@@ -37,70 +37,70 @@
 #define ROWS_BLOCK 64  // values added plainly, as in reduce.cl
 #define ROWS_PASTE_(a, b) a##b
 #define ROWS_PASTE(a, b) ROWS_PASTE_(a, b)
-#define PLAIN_LOOP(k)                                              \
-  for (INDEX c = item; c < n; c += LOCAL) {                        \
-    ROWS_PASTE(BODY_, k)                                           \
+#define PLAIN_LOOP(k) \
+  for (INDEX c = item; c < n; c += LOCAL) { \
+    ROWS_PASTE(body_, k) \
   }
 #if LOCAL == 1
 #define ROWS_LANES 64
-#define FOLDING_LOOP(k)                                            \
-  ROWS_PASTE(DECLARE_, k)                                          \
-  {                                                                \
-    INDEX i = 0;                                                   \
-    while (n - i >= ROWS_LANES) {                                  \
-      for (int l = 0; l < ROWS_LANES; l++) {                       \
-        ROWS_PASTE(START_, k)                                      \
-      }                                                            \
-      const INDEX stop =                                           \
+#define FOLDING_LOOP(k) \
+  ROWS_PASTE(declare_, k) \
+  { \
+    INDEX i = 0; \
+    while (n - i >= ROWS_LANES) { \
+      for (int l = 0; l < ROWS_LANES; l++) { \
+        ROWS_PASTE(start_, k) \
+      } \
+      const INDEX stop = \
           i + min((n - i) / ROWS_LANES, (INDEX)ROWS_BLOCK) * ROWS_LANES; \
-      for (; i < stop; i += ROWS_LANES)                            \
-        for (int l = 0; l < ROWS_LANES; l++) {                     \
-          const INDEX c = i + l;                                   \
-          ROWS_PASTE(BODY_, k)                                     \
-          ROWS_PASTE(JOIN_, k)                                     \
-        }                                                          \
-      for (int half_ = ROWS_LANES / 2; half_ > 0; half_ /= 2)      \
-        for (int l = 0; l < half_; l++) {                          \
-          ROWS_PASTE(HALVE_, k)                                    \
-        }                                                          \
-      ROWS_PASTE(ADD_, k)                                          \
-    }                                                              \
-    while (i < n) {                                                \
-      const int l = 0;                                             \
-      ROWS_PASTE(START_, k)                                        \
-      const INDEX stop = min(n, i + ROWS_BLOCK);                   \
-      for (; i < stop; i++) {                                      \
-        const INDEX c = i;                                         \
-        ROWS_PASTE(BODY_, k)                                       \
-        ROWS_PASTE(JOIN_, k)                                       \
-      }                                                            \
-      ROWS_PASTE(ADD_, k)                                          \
-    }                                                              \
-  }                                                                \
-  ROWS_PASTE(RESULT_, k)
+      for (; i < stop; i += ROWS_LANES) \
+        for (int l = 0; l < ROWS_LANES; l++) { \
+          const INDEX c = i + l; \
+          ROWS_PASTE(body_, k) \
+          ROWS_PASTE(join_, k) \
+        } \
+      for (int half_ = ROWS_LANES / 2; half_ > 0; half_ /= 2) \
+        for (int l = 0; l < half_; l++) { \
+          ROWS_PASTE(halve_, k) \
+        } \
+      ROWS_PASTE(carry_, k) \
+    } \
+    while (i < n) { \
+      const int l = 0; \
+      ROWS_PASTE(start_, k) \
+      const INDEX stop = min(n, i + ROWS_BLOCK); \
+      for (; i < stop; i++) { \
+        const INDEX c = i; \
+        ROWS_PASTE(body_, k) \
+        ROWS_PASTE(join_, k) \
+      } \
+      ROWS_PASTE(carry_, k) \
+    } \
+  } \
+  ROWS_PASTE(result_, k)
 #else
 #define ROWS_LANES 1
-#define FOLDING_LOOP(k)                                            \
-  ROWS_PASTE(DECLARE_, k)                                          \
-  for (INDEX c = item; c < n;) {                                   \
-    const int l = 0;                                               \
-    ROWS_PASTE(START_, k)                                          \
+#define FOLDING_LOOP(k) \
+  ROWS_PASTE(declare_, k) \
+  for (INDEX c = item; c < n;) { \
+    const int l = 0; \
+    ROWS_PASTE(start_, k) \
     for (int b_ = 0; b_ < ROWS_BLOCK && c < n; b_++, c += LOCAL) { \
-      ROWS_PASTE(BODY_, k)                                         \
-      ROWS_PASTE(JOIN_, k)                                         \
-    }                                                              \
-    ROWS_PASTE(ADD_, k)                                            \
-  }                                                                \
-  barrier(CLK_LOCAL_MEM_FENCE);                                    \
-  ROWS_PASTE(PART_, k)                                             \
-  for (int half_ = LOCAL / 2; half_ > 0; half_ /= 2) {             \
-    barrier(CLK_LOCAL_MEM_FENCE);                                  \
-    if (item < half_) {                                            \
-      ROWS_PASTE(TREE_, k)                                         \
-    }                                                              \
-  }                                                                \
-  barrier(CLK_LOCAL_MEM_FENCE);                                    \
-  ROWS_PASTE(RESULT_, k)
+      ROWS_PASTE(body_, k) \
+      ROWS_PASTE(join_, k) \
+    } \
+    ROWS_PASTE(carry_, k) \
+  } \
+  barrier(CLK_LOCAL_MEM_FENCE); \
+  ROWS_PASTE(part_, k) \
+  for (int half_ = LOCAL / 2; half_ > 0; half_ /= 2) { \
+    barrier(CLK_LOCAL_MEM_FENCE); \
+    if (item < half_) { \
+      ROWS_PASTE(tree_, k) \
+    } \
+  } \
+  barrier(CLK_LOCAL_MEM_FENCE); \
+  ROWS_PASTE(result_, k)
 #endif
 
 __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(rows)(

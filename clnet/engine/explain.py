@@ -52,8 +52,9 @@ def _task_line(number: int, task: Task) -> str:
 def explain(*tensors: Tensor, source: bool = True) -> str:
     """Return a text with the pending graph of tensors, its plan, and the kernels' source.
 
-    The graph: a line per node. The plan: a line per launch with the ops in it, its sizes, and the
-    buffers it allocates and frees; then the bytes that the plan's own buffers occupy at most.
+    The graph: a line per node. The plan: a line per launch with the ops in it, its sizes and
+    buffers; why reductions and products stand alone; the buffers that a run allocates, and how many
+    bytes have to exist at once.
     Computes nothing. `source=False` leaves the kernels out.
 
     >>> import clnet as cn
@@ -74,6 +75,10 @@ def explain(*tensors: Tensor, source: bool = True) -> str:
     count = len(plan.tasks)
     lines.append(f"plan: {count} launch{'' if count == 1 else 'es'} on {on}")
     lines += [_task_line(i, task) for i, task in enumerate(plan.tasks)]
+    for position, reason in plan.reasons.items():
+        node = graph.nodes[position]
+        assert node.op is not None
+        lines.append(f"      %{position} {node.op.name} stands alone: {reason}")
     memory = plan.memory
     lines += [f"      s{slot} = {nbytes:,} bytes" for slot, nbytes in memory.buffers.items()]
     lines.append(

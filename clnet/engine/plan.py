@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from clnet.core import Node
-from clnet.dtypes import DType
-from clnet.engine.batch import arguments_of, batched, tensors_served
-from clnet.engine.fuse import Operand, Step, fused_source, op_expr
+from clnet.engine.batch import batched
+from clnet.engine.fuse import op_expr
 from clnet.engine.graph import INTERNAL, OUTPUT, Graph, without_aliases
 from clnet.engine.groups import Group, consumers_of, elementwise_groups, schedule
+from clnet.engine.launches import Launches, Place, touched
 from clnet.engine.memory import lay_out
 from clnet.engine.rows import FOLD, VIEW, RowGroup, row_groups
 from clnet.engine.rows_source import rows_source
-from clnet.engine.task import NUMPY_TYPES, Arguments, Part, Task, arithmetic
-from clnet.records import In, Launch, Layout, Out, Scalar, Scratch, Spec, Value, row_major
+from clnet.engine.task import NUMPY_TYPES, Arguments, Task, arithmetic
+from clnet.records import Launch, Layout, Spec
 
-# Elements that a work-item of a CPU takes: enough to pay for its start, few enough to share out.
-_CPU_CHUNK = 16384
 # Elements up to which rows are not shared out: one work-item can then be merged with others.
 _TINY = 4096
 
 
-@dataclass
-class Place:
-    """Where a value lies during a run: a slot, strides, and an offset within the slot's value."""
-
-    slot: int
-    strides: tuple[int, ...]
-    offset: int = 0
-
-
-class Plan:
+class Plan(Launches):
     """The launches that compute a graph, in order, and where each result lies afterwards.
 
     leaves     (node, slot) of values that exist already.
-    tasks      the launches.
+    tasks      the launches, in order.
     results    (node, slot, strides, offset) of the values to keep.
     updates    (slot, leaf's slot, bytes, itemsize): results that take over the place of a leaf,
                which nothing reads later.
@@ -50,20 +38,13 @@ class Plan:
     """
 
     def __init__(self, graph: Graph, target: Any, donated: Mapping[int, int] | None = None) -> None:
+        super().__init__(without_aliases(graph), target)
         self.leaves: list[tuple[int, int]] = []
-        self.tasks: list[Task] = []
         self.results: list[tuple[int, int, tuple[int, ...], int]] = []
         self.updates: list[tuple[int, int, int, int]] = []
         self.reasons: dict[int, str] = {}
-        self.slots = 0
-        self._nbytes: dict[int, int] = {}
-        self._graph = graph = without_aliases(graph)
-        self._target = target
-        self._places: dict[int, Place] = {}
-        self._copies: dict[int, Place] = {}
         self._done: set[int] = set()
-        self._uniform = self._find_uniform()
-        self._consumers = consumers_of(graph)
+        self._consumers = consumers_of(self._graph)
         self._donated = self._accepted(donated or {})
         self._plan()
         self._finish()
@@ -83,7 +64,9 @@ class Plan:
         rows, self.reasons = row_groups(graph, self._consumers, self._uniform)
         taken = [group.members for group in rows]
         groups = elementwise_groups(graph, self._consumers, taken, self._fusable, self._uniform)
-        units: dict[tuple[int, ...], Any] = {group.members: group for group in [*groups, *rows]}
+        units: dict[tuple[int, ...], Group | RowGroup | None] = {}
+        units.update((group.members, group) for group in groups)
+        units.update((group.members, group) for group in rows)
         covered = {m for unit in units for m in unit}
         for position, node in enumerate(graph.nodes):
             if position not in covered and node.buffer is None and self._needed(position):
@@ -114,18 +97,6 @@ class Plan:
         """Whether a node is read, or is to be kept; false of aliases that were seen through."""
         return bool(self._consumers[position]) or self._graph.flags[position] == OUTPUT
 
-    def _find_uniform(self) -> list[int | None]:
-        """Return, for each node that is one Python scalar everywhere, that scalar's position."""
-        found: list[int | None] = []
-        for position, node in enumerate(self._graph.nodes):
-            inputs = self._graph.inputs[position]
-            if not inputs:
-                found.append(position if node.buffer is None else None)
-            else:
-                view = node.op is not None and node.op.view is not None
-                found.append(found[inputs[0]] if view else None)
-        return found
-
     def _accepted(self, donated: Mapping[int, int]) -> dict[int, int]:
         """Return, by result, the leaf that it may overwrite: one that lies without gaps."""
         accepted = {}
@@ -136,52 +107,6 @@ class Plan:
         return accepted
 
     # --- values ---------------------------------------------------------------------------------
-
-    def _slot(self, nbytes: int) -> int:
-        slot = self.slots
-        self.slots += 1
-        self._nbytes[slot] = max(nbytes, 1)
-        return slot
-
-    def _new(self, spec: Spec) -> Place:
-        slot = self._slot(spec.size * spec.dtype.itemsize)
-        return Place(slot, row_major(spec.shape))
-
-    def _place(self, position: int) -> Place:
-        """Return where a node's value lies, writing a Python scalar to a buffer if it must."""
-        if position not in self._places:
-            scalar = self._uniform[position]
-            assert scalar is not None
-            if scalar not in self._places:
-                node = self._graph.nodes[scalar]
-                self._places[scalar] = self._filled(Spec((), node.spec.dtype), scalar, (scalar,))
-            if position != scalar:
-                shape = self._graph.nodes[position].spec.shape
-                self._places[position] = Place(self._places[scalar].slot, (0,) * len(shape))
-        return self._places[position]
-
-    def _layout(self, position: int) -> Layout:
-        spec = self._graph.nodes[position].spec
-        return Layout(spec.shape, self._place(position).strides, spec.dtype)
-
-    def _contiguous(self, position: int) -> Place:
-        """Return where a node's value lies without gaps, copying it if it must be."""
-        layout = self._layout(position)
-        if layout.contiguous:
-            return self._places[position]
-        if position not in self._copies:
-            spec = self._graph.nodes[position].spec
-            place = self._new(spec)
-            self._elementwise(
-                "copy", spec, (position,), [(position, layout)], [], {position: place}, {}
-            )
-            self._copies[position] = place
-        return self._copies[position]
-
-    def _filled(self, spec: Spec, scalar: int, nodes: tuple[int, ...]) -> Place:
-        place = self._new(spec)
-        self._elementwise("fill", spec, nodes, [(scalar, None)], [], {scalar: place}, {})
-        return place
 
     # --- launches -------------------------------------------------------------------------------
 
@@ -287,7 +212,7 @@ class Plan:
             itemsize = graph.nodes[i].spec.dtype.itemsize
             args.buffer(places[i].slot, places[i].offset, itemsize)
             task.reads.add(places[i].slot)
-            task.nbytes += _touched(layouts[i])
+            task.nbytes += touched(layouts[i])
             for stride in strides:
                 args.static(index, stride)
         for size in source.sizes:
@@ -308,8 +233,7 @@ class Plan:
             (folded,) = (m for m in group.outputs if group.kinds[m] == FOLD)
             self._join_parts(folded, partial, rows)
         for m in members:
-            outside = any(c not in members for c in self._consumers[m])
-            if group.kinds[m] == VIEW and (outside or graph.flags[m] == OUTPUT):
+            if group.kinds[m] == VIEW and graph.inputs[m][0] in self._places:
                 self._single(m)
 
     def _join_parts(self, position: int, partial: int, count: int) -> None:
@@ -337,107 +261,6 @@ class Plan:
                 return None
         return leaf
 
-    def _elementwise(
-        self,
-        label: str,
-        spec: Spec,
-        nodes: tuple[int, ...],
-        operands: list[tuple[int, Layout | None]],
-        steps: list[tuple[int, str, list[tuple[int, DType]]]],
-        results: Mapping[int, Place],
-        updates: Mapping[int, int],
-    ) -> None:
-        """Add the launch of a chain over `spec.shape` that writes `results`.
-
-        `updates`: operands that lie where a result goes, each with that result.
-        """
-        if not spec.size:
-            return
-        graph = self._graph
-        # Names count from 0 in each kernel, so that equal chains have equal source.
-        positions = [i for i, _ in operands]
-        names = {i: f"v{k}" for k, i in enumerate([*positions, *(m for m, _, _ in steps)])}
-        named = [
-            Operand(names[i], graph.nodes[i].spec.dtype, layout, names.get(updates.get(i, -1), ""))
-            for i, layout in operands
-        ]
-        written = [
-            Step(
-                names[m],
-                graph.nodes[m].spec.dtype,
-                expr,
-                tuple((names[n], d) for n, d in reads),
-            )
-            for m, expr, reads in steps
-        ]
-        cpu = self._target.type == "cpu"
-        local = 1 if cpu else min(256, self._target.max_work_group)
-        kept = [(names[i], graph.nodes[i].spec.dtype) for i in results]
-        source = fused_source(spec.shape, named, written, kept, local)
-        index = NUMPY_TYPES[source.index]
-        args, shared = Arguments(), Arguments()
-        task = Task(label, Launch("elementwise.cl", "elementwise", (), (), (), (local,)), nodes)
-        for i, place in results.items():
-            args.buffer(place.slot, 0, graph.nodes[i].spec.dtype.itemsize)
-            task.writes.add(place.slot)
-            task.nbytes += spec.size * graph.nodes[i].spec.dtype.itemsize
-        for size in source.sizes:
-            shared.static(index, size)
-        strides = iter(source.strides)
-        for operand, (position, layout) in zip(named, operands, strict=True):
-            if layout is None:
-                scalar = self._uniform[position]
-                assert scalar is not None
-                shared.scalar(arithmetic(operand.dtype), scalar)
-                continue
-            task.nbytes += _touched(layout)
-            if operand.updates:
-                task.reads.add(self._places[position].slot)
-                task.writes.add(self._places[position].slot)
-                continue
-            self._input(task, args, position)
-            for stride in next(strides):
-                args.static(index, stride)
-        task.source, task.shared = source, shared
-        task.flops = sum(self._flops(m) for m, _, _ in steps)
-        task.parts = [Part(spec.size, args)]
-        if not source.flat:
-            self._finish_elementwise(task)
-            task.parts = []
-        self.tasks.append(task)
-
-    def _finish_elementwise(self, task: Task) -> None:
-        """Lay out the arguments and the range of an elementwise launch, all tensors known."""
-        assert task.source is not None
-        cpu = self._target.type == "cpu"
-        local = task.launch.local_size[0]
-        total = sum(part.size for part in task.parts)
-        units = self._target.compute_units
-        chunk = min(_CPU_CHUNK, max(256, -(-total // units))) if cpu else 1
-        items = sum(-(-part.size // chunk) for part in task.parts)
-        task.arguments = arguments_of(task, NUMPY_TYPES[task.source.index], chunk)
-        task.launch = replace(
-            task.launch,
-            defines=task.source.defines(tensors_served(task)),
-            global_size=(-(-items // local) * local,),
-        )
-
-    def _input(self, task: Task, arguments: Arguments, position: int) -> None:
-        place = self._place(position)
-        itemsize = self._graph.nodes[position].spec.dtype.itemsize
-        arguments.buffer(place.slot, place.offset, itemsize)
-        task.reads.add(place.slot)
-
-    def _flops(self, position: int) -> float:
-        return self._cost(position)[0]
-
-    def _cost(self, position: int) -> tuple[float, float]:
-        node = self._graph.nodes[position]
-        if node.op is None or node.op.cost is None:
-            return 0.0, 0.0
-        specs = [self._graph.nodes[i].spec for i in self._graph.inputs[position]]
-        return node.op.cost(node.spec, *specs, **node.attrs)
-
     def _kernel_op(self, position: int, node: Node) -> None:
         op, graph = node.op, self._graph
         assert op is not None and op.kernel is not None
@@ -461,46 +284,6 @@ class Plan:
         self._places[position] = self._new(node.spec)
         if node.spec.size:
             self._launch_all(position, launches, places, layouts, inputs)
-
-    def _launch_all(
-        self,
-        position: int,
-        launches: Sequence[Launch],
-        places: Sequence[Place | None],
-        layouts: Sequence[Layout],
-        inputs: Sequence[int],
-    ) -> None:
-        """Add the launches of a kernel op, whose operands lie at `places`."""
-        node = self._graph.nodes[position]
-        assert node.op is not None
-        result = self._places[position]
-        scratch: dict[str, int] = {}
-        cost = self._cost(position)
-        for launch in launches:
-            task = Task(node.op.name, launch, (position,))
-            task.flops, task.nbytes = cost
-            cost = (0.0, 0.0)  # all of it stands at the first launch
-            arguments = task.arguments
-            for arg in launch.args:
-                if isinstance(arg, Out):
-                    arguments.buffer(result.slot, arg.offset, node.spec.dtype.itemsize)
-                    task.writes.add(result.slot)
-                elif isinstance(arg, Scalar):
-                    arguments.static(NUMPY_TYPES[arg.ctype], arg.value)
-                elif isinstance(arg, Value):
-                    arguments.scalar(NUMPY_TYPES[arg.ctype], inputs[arg.operand])
-                elif isinstance(arg, Scratch):
-                    if arg.name not in scratch:
-                        scratch[arg.name] = self._slot(arg.nbytes)
-                    arguments.buffer(scratch[arg.name], 0, arg.itemsize)
-                    task.writes.add(scratch[arg.name])
-                else:
-                    assert isinstance(arg, In)
-                    place = places[arg.operand] or self._place(inputs[arg.operand])
-                    itemsize = layouts[arg.operand].dtype.itemsize
-                    arguments.buffer(place.slot, place.offset, itemsize)
-                    task.reads.add(place.slot)
-            self.tasks.append(task)
 
     # --- the end --------------------------------------------------------------------------------
 
@@ -540,11 +323,3 @@ class Plan:
                 start = inside[slot][1] if slot in inside else 0
                 arguments.values[a] = delta + start // itemsize
         arguments.moved = offsets
-
-
-def _touched(layout: Layout) -> int:
-    """Return the bytes of the elements of a value, those that are repeated counted once."""
-    count = 1
-    for n, stride in zip(layout.shape, layout.strides, strict=True):
-        count *= n if stride else 1
-    return count * layout.dtype.itemsize

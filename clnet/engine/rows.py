@@ -1,8 +1,8 @@
 """Which reductions share a kernel with the elementwise work before and after them, row by row.
 
-A domain is R rows of n elements: the n are the trailing dims that a reduction folds. In it a value is
-FULL (an element a row and column), ROW (one value a row: a reduction's result, and elementwise work
-on those), or a view that repeats a ROW value along its row.
+A domain is R rows of n elements: the n are the trailing dims that a reduction folds. In it a value
+is FULL (an element a row and column), ROW (one value a row: a reduction's result, and elementwise
+work on those), or a view that repeats a ROW value along its row.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
 
 from clnet.engine.graph import OUTPUT, Graph
 from clnet.records import Layout, collapse, row_major
@@ -96,7 +95,7 @@ class _Grouping:
         )
 
     def _before(self, positions: Iterable[int], first: int) -> set[int]:
-        """Return what must run before these positions, from position `first` on, by whole groups."""
+        """Return what must run before these positions, back to position `first`, groups whole."""
         seen: set[int] = set()
         stack = list(positions)
         while stack:
@@ -184,9 +183,7 @@ class _Grouping:
             sizes = layout.shape
         else:
             return None
-        same = all(
-            n == 1 or s == w for n, s, w in zip(sizes, layout.strides, wanted, strict=True)
-        )
+        same = all(n == 1 or s == w for n, s, w in zip(sizes, layout.strides, wanted, strict=True))
         return VIEW if same else None
 
     def visit(self, position: int) -> None:
@@ -293,5 +290,3 @@ def phases(graph: Graph, group: RowGroup) -> dict[int, int]:
         known = [found[i] for i in graph.inputs[m] if i in found]
         found[m] = max(known, default=0) + (group.kinds[m] == FOLD)
     return found
-
-

@@ -13,7 +13,7 @@ from clnet.records import Layout, collapse, row_major
 
 # A function called for an element costs more than reading its result from the cache again.
 _CALL = re.compile(r"\b([A-Za-z_]\w*)\(")
-_CHEAP = frozenset(("fabs", "fmax", "fmin", "rint", "isnan", "isinf", "isfinite", "select"))
+_CHEAP = frozenset(("fabs", "fmax", "fmin", "rint"))
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,8 @@ class _Writer:
         outer: list[tuple[int, ...]] = []
         for i in self.buffers:
             layout = self.layouts[i]
+            leading: tuple[int, ...]
+            folded: tuple[int, ...]
             if group.rows == 1 and len(layout.shape) != kept + len(group.inner):
                 leading, folded = (0,) * kept, ()
             else:
@@ -99,6 +101,7 @@ class _Writer:
             assert len(merged) < 2, "operands are made to have one stride along the row"
             inner[i] = merged[0] if merged else 0
             outer.append(leading)
+        walks: list[tuple[int, ...]]
         sizes, walks = collapse(group.outer, row_major(group.outer), *outer)
         self.sizes = sizes
         rank = len(sizes)
@@ -147,7 +150,9 @@ class _Writer:
     def step(self, position: int) -> str:
         node = self.graph.nodes[position]
         assert node.op is not None and node.op.expr is not None
-        reads = [(self.names[i], self.graph.nodes[i].spec.dtype) for i in self.graph.inputs[position]]
+        reads = [
+            (self.names[i], self.graph.nodes[i].spec.dtype) for i in self.graph.inputs[position]
+        ]
         expr = op_expr(node.op.expr, reads[-1][1])
         return step_code(Step(self.names[position], node.spec.dtype, expr, tuple(reads)))
 
@@ -210,9 +215,7 @@ class _Writer:
             folds = [
                 m for m in self.members if group.kinds[m] == FOLD and self.phase[m] == loop + 1
             ]
-            stores = [
-                m for m in group.outputs if group.kinds[m] == FULL and self.phase[m] == loop
-            ]
+            stores = [m for m in group.outputs if group.kinds[m] == FULL and self.phase[m] == loop]
             operands = [graph.inputs[m][0] for m in folds]
             body = self._body(loop, [*operands, *stores], memo)
             for m in stores:
@@ -224,9 +227,10 @@ class _Writer:
             body = texts[self.computed[m]][1]
             body.insert(body.index(self.step(m)) + 1, f"k{slot}[c] = {self.names[m]};")
         macros: list[tuple[str, str]] = []
-        calls, parts = [], []
+        calls: list[str] = []
+        parts: list[str] = []
         for loop, (folding, body, folds) in enumerate(texts):
-            macros.append((f"BODY_{loop}", " ".join(body)))
+            macros.append((f"body_{loop}", " ".join(body)))
             after = self._rows(loop + 1)
             if not folding:
                 calls.append(f"PLAIN_LOOP({loop})")
@@ -254,7 +258,7 @@ class _Writer:
         self, loop: int, folds: Sequence[int], after: Sequence[str], parts: list[str]
     ) -> list[tuple[str, str]]:
         texts: dict[str, list[str]] = {
-            k: [] for k in ("DECLARE", "START", "JOIN", "HALVE", "ADD", "PART", "TREE", "RESULT")
+            k: [] for k in ("declare", "start", "join", "halve", "carry", "part", "tree", "result")
         }
         for m in folds:
             op = self.graph.nodes[m].op
@@ -263,27 +267,27 @@ class _Writer:
             operand = self.graph.inputs[m][0]
             x, value = self.dtype(operand), self.names[operand]
             lane, total, lost, part = f"a_{name}", f"t_{name}", f"l_{name}", f"part_{name}"
-            texts["DECLARE"].append(
+            texts["declare"].append(
                 f"ARITH({y}) {lane}[ROWS_LANES], {total} = fold_{f}_FROM({y}), {lost} = 0;"
             )
-            texts["START"].append(f"{lane}[l] = fold_{f}_FROM({y});")
-            texts["JOIN"].append(
+            texts["start"].append(f"{lane}[l] = fold_{f}_FROM({y});")
+            texts["join"].append(
                 f"{{ const ARITH({y}) term_ = fold_{f}_OF({y}, {x}, {value}); "
                 f"{lane}[l] = (ARITH({y}))fold_{f}_JOIN({lane}[l], term_); }}"
             )
-            texts["HALVE"].append(
+            texts["halve"].append(
                 f"{lane}[l] = (ARITH({y}))fold_{f}_JOIN({lane}[l], {lane}[l + half_]);"
             )
-            texts["ADD"].append(f"FOLD_ADD({f}, {y}, {total}, {lost}, {lane}[0])")
-            texts["PART"].append(f"{part}[item] = FOLD_TOTAL({f}, {y}, {total}, {lost});")
-            texts["TREE"].append(
+            texts["carry"].append(f"FOLD_ADD({f}, {y}, {total}, {lost}, {lane}[0])")
+            texts["part"].append(f"{part}[item] = FOLD_TOTAL({f}, {y}, {total}, {lost});")
+            texts["tree"].append(
                 f"{part}[item] = (ARITH({y}))fold_{f}_JOIN({part}[item], {part}[item + half_]);"
             )
             found = f"FOLD_TOTAL({f}, {y}, {total}, {lost})" if self.local == 1 else f"{part}[0]"
-            texts["RESULT"].append(f"(void){lost}; const ARITH({y}) {name} = ROUND({y}, {found});")
+            texts["result"].append(f"(void){lost}; const ARITH({y}) {name} = ROUND({y}, {found});")
             if self.local > 1:
                 parts.append(f"__local ARITH({y}) {part}[LOCAL];")
-        texts["RESULT"] += after
+        texts["result"] += after
         return [(f"{key}_{loop}", " ".join(lines)) for key, lines in texts.items()]
 
 

@@ -30,7 +30,7 @@ def _literal(kind: Any, value: Any) -> str:
 
 
 class _Run:
-    """Neighbouring tasks of one work-item each, and the parameters of the kernel that calls them."""
+    """Neighbouring tasks of one work-item each, and the parameters of what calls them."""
 
     def __init__(self) -> None:
         self.tasks: list[tuple[Task, KernelSource]] = []
@@ -100,7 +100,8 @@ def serial_launches(
 ) -> list[tuple[Any, ...]]:
     """Return the launches of tasks with neighbours of one work-item each made into one."""
     result: list[tuple[Any, ...]] = []
-    run, alone = _Run(), []
+    run = _Run()
+    alone: list[tuple[Any, ...]] = []
 
     def close() -> None:
         nonlocal run, alone

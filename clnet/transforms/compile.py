@@ -213,7 +213,7 @@ class Compiled:
                 hash(x)
             except TypeError:
                 raise ClnetError(
-                    f"compile: {self.__name__} was given a {type(x).__name__}, {x!r}; needs "
+                    f"compile: the function was given a {type(x).__name__}, {x!r}; needs "
                     "tensors, arrays, and values that can be hashed"
                 ) from None
             parts.append(x)
@@ -225,10 +225,10 @@ def compile(function: Callable[..., Any]) -> Compiled:
     """Return a function that does the same, recorded once for its shapes and replayed from then on.
 
     For a whole training step: forward, `backward()`, `optimizer.step()`. Arguments are tensors,
-    NumPy arrays and hashable values, also in tuples, lists and dicts. The second call with arguments
-    of the same shapes, dtypes and values records; later ones only bind buffers and enqueue kernels.
-    Results are those of the function itself: parameters, optimizer states, gradients, learning rates
-    and random numbers are read and written anew in each call. What a call prints, counts or appends
+    NumPy arrays and hashable values, also in tuples, lists and dicts. The second call with
+    arguments of the same shapes, dtypes and values records; later ones only bind buffers and
+    enqueue kernels. Results are those of the function itself: parameters, optimizer states,
+    gradients, learning rates and random numbers are read and written anew in each call. What a call prints, counts or appends
     in Python happens only in the first two; results are detached. After `train()`, `eval()` or a
     changed setting of an optimizer the next call records again.
 
