@@ -224,7 +224,8 @@ class Op:
                 common dtype, integers become float32), 'last' (all but the first), '' (untouched).
     broadcast   operands are expanded to one shape first.
     expr        elementwise ops: the OpenCL C expression of x, y, z (by kind of dtype where it
-                differs); `T` stands for the arithmetic type. This is what lets an op fuse.
+                differs); `T` stands for the arithmetic type, `D` for the dtype's name, MATH(f, D)
+                for a function of kernels/include/math.h. This is what lets an op fuse.
     view        movement ops that copy nothing: (layout, **attrs) -> (strides, offset), or None
                 where this layout needs a copy first.
     put         view ops: (base, value, **attrs) -> base with value written through the view.

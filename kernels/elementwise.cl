@@ -15,6 +15,7 @@
 // Macros:
 //   LOCAL   work-items of a work-group; 1 to the device's limit
 //   INDEX   type of sizes and offsets; int, long
+//   OWN_MATH  exp and tanh of include/math.h instead of the platform's; 0, 1
 //   PARAMS  of one tensor: (pointer, offset, strides) of results and operands; then the sizes
 //           walked n0, n1, ... and scalars; generated
 //   PASSED  the names of PARAMS; generated
@@ -31,6 +32,7 @@
 //   the NumPy references of the records, op by op.
 
 #include "dtype.h"
+#include "math.h"
 
 #if !defined(LOCAL) || !defined(INDEX) || !defined(FLAT) || !defined(INNER)
 #error "elementwise.cl: LOCAL, INDEX, FLAT and INNER must be defined"
@@ -38,8 +40,8 @@
 #if !defined(PARAMS) || !defined(PASSED) || !defined(GIVEN) || !defined(SELECT)
 #error "elementwise.cl: PARAMS, PASSED, GIVEN and SELECT must be defined"
 #endif
-#if !defined(HOIST) || !defined(BASES) || !defined(BODY)
-#error "elementwise.cl: HOIST, BASES and BODY must be defined"
+#if !defined(HOIST) || !defined(BASES) || !defined(BODY) || !defined(OWN_MATH)
+#error "elementwise.cl: HOIST, BASES, BODY and OWN_MATH must be defined"
 #endif
 
 #ifdef USE_elementwise

@@ -15,6 +15,7 @@
 //   LOCAL   work-items of a work-group; 1 (CPUs: a loop that the compiler vectorises) or a power of
 //           two (GPUs: item by item, joined in local memory)
 //   INDEX   type of sizes and offsets; int, long
+//   OWN_MATH  exp and tanh of include/math.h instead of the platform's; 0, 1
 //   GIVEN   results, operands, sizes, scalars and scratch; generated
 //   PARTS   local memory for the joins of GPUs; generated
 //   BASES   each operand's offset for this row, and operands that are one value a row; generated
@@ -25,9 +26,10 @@
 
 #include "dtype.h"
 #include "fold.h"
+#include "math.h"
 
-#if !defined(LOCAL) || !defined(INDEX) || !defined(GIVEN)
-#error "rows.cl: LOCAL, INDEX and GIVEN must be defined"
+#if !defined(LOCAL) || !defined(INDEX) || !defined(GIVEN) || !defined(OWN_MATH)
+#error "rows.cl: LOCAL, INDEX, GIVEN and OWN_MATH must be defined"
 #endif
 #if !defined(PARTS) || !defined(BASES) || !defined(LOOPS)
 #error "rows.cl: PARTS, BASES and LOOPS must be defined"

@@ -10,7 +10,7 @@ from clnet.dtypes import DType
 from clnet.records import Layout, collapse, row_major
 
 _FLOAT = re.compile(r"(?<![\w.])(\d+\.\d*(?:[eE][+-]?\d+)?)(?!\w)")
-_NAME = re.compile(r"\b[xyzT]\b")
+_NAME = re.compile(r"\b[xyzTD]\b")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def step_code(step: Step) -> str:
     """Return the OpenCL C declaration of a step's result, rounded to its dtype."""
     of = step.operands[-1][1]
     names = dict(zip("xyz", (name for name, _ in step.operands), strict=False))
-    names["T"] = f"ARITH({of.name})"
+    names["T"], names["D"] = f"ARITH({of.name})", of.name
     expr = _NAME.sub(lambda m: names[m.group()], step.expr)
     if of.name != "float64":
         expr = _FLOAT.sub(r"\1f", expr)
@@ -178,6 +178,8 @@ def fused_source(
     macros = (
         ("LOCAL", str(local)),
         ("INDEX", index),
+        # CPU compilers make vectors of a loop over our own functions.
+        ("OWN_MATH", str(int(local == 1))),
         ("FLAT", str(int(flat))),
         ("INNER", "1" if flat else f"n{rank - 1}"),
         ("HOIST", " ".join(hoist)),

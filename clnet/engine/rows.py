@@ -17,7 +17,7 @@ from clnet.records import Layout, collapse, row_major
 FULL, ROW, VIEW, FOLD = "full", "row", "view", "fold"
 # Limits that keep a kernel within every device's registers and 1 KB of arguments.
 MAX_MEMBERS = 48
-MAX_BUFFERS = 10
+MAX_BUFFERS = 12
 # Rows shorter than this are worth a kernel of their own only while there are few elements.
 _SHORT_ROW = 16
 _FEW_ELEMENTS = 1 << 16

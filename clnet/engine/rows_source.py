@@ -315,6 +315,7 @@ def rows_source(
         (
             ("LOCAL", str(local)),
             ("INDEX", writer.index),
+            ("OWN_MATH", str(int(local == 1))),
             ("GIVEN", "".join(params)),
             ("BASES", " ".join(bases)),
             *loops,

@@ -208,7 +208,7 @@ def _float(name: str, doc: str, expr: str, reference: Any, vjp: Any, **options: 
     return elementwise(name, doc, expr, reference, (vjp,), promote="float", kinds="f", **options)
 
 
-exp: Op = _float("exp", "Exponential e^x.", "exp(x)", np.exp, lambda d, r, x: d * r)
+exp: Op = _float("exp", "Exponential e^x.", "MATH(exp, D)(x)", np.exp, lambda d, r, x: d * r)
 exp2: Op = _float(
     "exp2", "Power of two 2^x.", "exp2(x)", np.exp2, lambda d, r, x: d * r * math.log(2.0)
 )
@@ -252,13 +252,12 @@ atan: Op = _float(
 )
 sinh: Op = _float("sinh", "Hyperbolic sine.", "sinh(x)", np.sinh, lambda d, r, x: d * cosh(x))
 cosh: Op = _float("cosh", "Hyperbolic cosine.", "cosh(x)", np.cosh, lambda d, r, x: d * sinh(x))
-# PoCL's tanh(inf) is 0.99999994: the limit is stated here.
 tanh: Op = _float(
-    "tanh", "Hyperbolic tangent.", "fabs(x) > 20.0 ? copysign((T)1, x) : tanh(x)", np.tanh,
+    "tanh", "Hyperbolic tangent.", "MATH(tanh, D)(x)", np.tanh,
     lambda d, r, x: d * (1 - r * r),
 )  # fmt: skip
 sigmoid: Op = _float(
-    "sigmoid", "Logistic function 1 / (1 + e^-x).", "1 / (1 + exp(-x))",
+    "sigmoid", "Logistic function 1 / (1 + e^-x).", "1 / (1 + MATH(exp, D)(-x))",
     lambda x: 1 / (1 + np.exp(-x)), lambda d, r, x: d * r * (1 - r),
 )  # fmt: skip
 _erf = np.vectorize(math.erf, otypes=[np.float64])
@@ -266,7 +265,7 @@ erf: Op = _float(
     "erf", "Error function.", "erf(x)", lambda x: _erf(x).astype(x.dtype),
     lambda d, r, x: d * (2 / math.sqrt(math.pi)) * exp(-x * x),
 )  # fmt: skip
-softplus_expr = "fmax(x, (T)0) + log1p(exp(-fabs(x)))"
+softplus_expr = "fmax(x, (T)0) + log1p(MATH(exp, D)(-fabs(x)))"
 softplus: Op = _float(
     "softplus", "log(1 + e^x), without overflow.", softplus_expr,
     lambda x: np.logaddexp(x, 0).astype(x.dtype), lambda d, r, x: d * sigmoid(x),
