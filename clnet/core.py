@@ -259,7 +259,11 @@ Op.bind = staticmethod(bind)
 
 def record(op: Op, inputs: tuple[Node, ...], attrs: dict[str, Any]) -> Node:
     """Add a node: `op` on operands that are already of the right dtypes and shapes."""
-    spec = op.spec(*(n.spec for n in inputs), **attrs)
+    return enter(op, inputs, attrs, op.spec(*[n.spec for n in inputs], **attrs))
+
+
+def enter(op: Op, inputs: tuple[Node, ...], attrs: dict[str, Any], spec: Spec) -> Node:
+    """Add a node whose result is known to be of `spec`."""
     device = None
     depth = 0
     needs_grad = False

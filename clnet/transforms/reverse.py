@@ -14,6 +14,7 @@ from clnet.modes import modes
 from clnet.ops.views import expand
 from clnet.records import OPS, Op
 from clnet.transforms.accumulate import accumulated
+from clnet.transforms.template import templated
 from clnet.transforms.tree import tree_leaves, tree_map
 
 # The op whose gradient is being recorded, innermost last: anomaly mode names it.
@@ -79,6 +80,13 @@ def _flow(
 ) -> tuple[dict[int, Tensor], list[Node]]:
     """Return the cotangents of leaves, of `stop` and of tensors that retain them, and the path."""
     order = _topological([n for n, _ in seeds], stop)
+    return _flow_along(order, seeds, stop, create_graph), order
+
+
+def _flow_along(
+    order: Sequence[Node], seeds: Sequence[tuple[Node, Tensor]], stop: set[int], create_graph: bool
+) -> dict[int, Tensor]:
+    """Return the cotangents of leaves, of `stop` and of tensors that retain them."""
     waiting: dict[int, list[Tensor]] = {}
     ended: dict[int, Tensor] = {}
     with _grad_mode(create_graph):
@@ -102,7 +110,7 @@ def _flow(
             if not final:
                 for n, cotangent in _cotangents(node, total):
                     add(n, cotangent)
-    return ended, order
+    return ended
 
 
 def _seed(y: Tensor, gradient: Tensor | None, name: str) -> Tensor:
@@ -148,9 +156,15 @@ def backward(
             "backward: this tensor does not require grad; "
             "none of what it was computed from does, or it was computed under no_grad"
         )
-    seeds = [(root, _seed(self, gradient, "backward"))]
     only = None if inputs is None else {id(t.node) for t in inputs}
-    ended, order = _flow(seeds, only or set(), create_graph)
+    order = _topological([root], only or set())
+
+    def flow() -> dict[int, Tensor]:
+        seeds = [(root, _seed(self, gradient, "backward"))]
+        return _flow_along(order, seeds, only or set(), create_graph)
+
+    plain = gradient is None and only is None and not create_graph and not differentiating
+    ended = templated(order, root, flow) if plain else flow()
     group = [root] if root.buffer is None else []
     for node in order:
         holder = node.owner() if node.owner is not None else None
@@ -336,6 +350,9 @@ def _custom_vjp(index: int, d: Tensor, r: Tensor, y: Tensor, *args: Tensor) -> T
 
 class _CustomOp(Op):
     """The alias that carries a user's rule; its first operand, the value, gets no gradient."""
+
+    # What its gradient is depends on the node, not only on the op.
+    personal = True
 
     def pullback(self, index: int) -> Any:
         return None if index == 0 else super().pullback(index)
