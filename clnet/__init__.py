@@ -31,7 +31,8 @@ from clnet.dtypes import (
 from clnet.dtypes import bool_ as bool
 from clnet.dtypes import promote as promote_types
 from clnet.engine.explain import draw, draw_svg, explain
-from clnet.engine.run import eager, synchronize
+from clnet.engine.profile import profile
+from clnet.engine.run import eager, engine_stats, synchronize
 from clnet.errors import (
     AnomalyError,
     BuildError,
@@ -318,6 +319,7 @@ __all__ = [
     "empty_cache",
     "empty_like",
     "enable_grad",
+    "engine_stats",
     "eq",
     "equal",
     "erf",
@@ -409,6 +411,7 @@ __all__ = [
     "permute",
     "pow",
     "prod",
+    "profile",
     "promote_types",
     "rand",
     "rand_like",

@@ -102,6 +102,10 @@ class Memory:
         self._largest_pooled = max_allocation - max_allocation // 8
         self.limit = memory_limit(memory)
 
+    def work_on(self, queue: Any) -> None:
+        """Copy through another queue from now on; the one before must have finished."""
+        self._queue = queue
+
     def allocate(self, nbytes: int) -> Buffer:
         """A buffer of at least `nbytes` bytes, contents undefined.
 

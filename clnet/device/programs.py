@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from clnet.device import binaries
+from clnet.device import binaries, profiling
 from clnet.device.opencl import cl, device_error
 from clnet.device.sources import KernelSource, SerialSource, excerpt, program_text
 from clnet.errors import BuildError
@@ -89,6 +89,10 @@ class Programs:
             self._built[source] = program
 
     def _obtain(self, text: str) -> Any:
+        with profiling.phase("compile"):
+            return self._read_or_build(text)
+
+    def _read_or_build(self, text: str) -> Any:
         entry = binaries.entry(OPTIONS, self._fingerprint(), text)
         saved = entry.read()
         if saved:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from clnet.device import capabilities, loader
+from clnet.device import capabilities, loader, profiling
 from clnet.device.memory import Buffer, Memory, Wrapped
 from clnet.device.opencl import cl, device_error, is_exhaustion
 from clnet.device.programs import Kernel, Programs
@@ -106,6 +107,21 @@ class Device:
         """The memory pool."""
         return self._opened[2]
 
+    def keep_times(self, on: bool) -> int:
+        """Work on a queue whose events have times, or again on the usual one; waits.
+
+        Returns how many nanoseconds the host's `perf_counter_ns` is ahead of the queue's clock.
+        """
+        self.synchronize()
+        properties = cl.command_queue_properties.PROFILING_ENABLE if on else 0
+        self.queue = cl.CommandQueue(self.context, self.raw, properties)
+        self.memory.work_on(self.queue)
+        if not on:
+            return 0
+        marker = cl.enqueue_marker(self.queue)
+        marker.wait()
+        return time.perf_counter_ns() - int(marker.profile.end)
+
     # --- memory -------------------------------------------------------------------------------
 
     def allocate(self, nbytes: int) -> Buffer:
@@ -135,7 +151,8 @@ class Device:
 
         On unified memory the array is the buffer's own memory and keeps it alive; elsewhere a copy.
         """
-        return self.memory.download(buffer, np.dtype(dtype), shape, offset_elements)
+        with profiling.phase("wait"):
+            return self.memory.download(buffer, np.dtype(dtype), shape, offset_elements)
 
     def may_overwrite(self, buffer: Buffer) -> bool:
         """Whether a buffer is the device's own memory, not that of an array."""
@@ -147,7 +164,8 @@ class Device:
 
     def read_scalar(self, buffer: Buffer, dtype: Any, offset_elements: int = 0) -> np.generic:
         """One element of a buffer; waits for the work before it."""
-        return self.memory.read_scalar(buffer, np.dtype(dtype), offset_elements)
+        with profiling.phase("wait"):
+            return self.memory.read_scalar(buffer, np.dtype(dtype), offset_elements)
 
     # --- work ---------------------------------------------------------------------------------
 
@@ -196,7 +214,8 @@ class Device:
 
     def synchronize(self) -> None:
         """Wait until all that is enqueued has run; raises DeviceError where it failed."""
-        self._finish("synchronize", self.queue.finish)
+        with profiling.phase("wait"):
+            self._finish("synchronize", self.queue.finish)
         self.memory.forget_kept()
 
     def _finish(self, op: str, call: Any) -> None:

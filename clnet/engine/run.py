@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -107,12 +108,16 @@ class Program:
             node.offset = offsets[slot] + offset
             node.device = on
 
-    def execute(self, nodes: Sequence[Node], shared: Container[int] = ()) -> tuple[Any, Any]:
+    def execute(self, nodes: Sequence[Any], shared: Container[int] = ()) -> tuple[Any, Any]:
         """Enqueue the launches on the values of `nodes`; return buffers and offsets by slot.
 
         `shared` are the slots of leaves that others hold too: what would overwrite them works on a
         copy. All memory is allocated before anything is enqueued.
         """
+        with profiling.phase("enqueue"):
+            return self._execute(nodes, shared)
+
+    def _execute(self, nodes: Sequence[Any], shared: Container[int]) -> tuple[Any, Any]:
         plan, on = self.plan, self.device
         buffers: list[Any] = [None] * plan.slots
         offsets = [0] * plan.slots
@@ -130,7 +135,7 @@ class Program:
             buffers[slot], offsets[slot] = buffers[leaf], offsets[leaf]
         enqueue = on.enqueue
         profiler = profiling.active
-        if self._until_serial >= 0:
+        if profiler is None and self._until_serial >= 0:
             if not self._until_serial:
                 self._make_serial()
             self._until_serial -= 1
@@ -161,7 +166,7 @@ class Engine:
         # A kernel's arguments are set anew for every launch, so a source needs one kernel object.
         self._kernels: dict[Device, dict[KernelSource, Any]] = {}
         self.lock = threading.RLock()
-        self.hits = self.misses = 0
+        self.hits = self.misses = self.evictions = 0
 
     def default_device(self) -> Device:
         """The device on which a value without one is computed."""
@@ -170,6 +175,14 @@ class Engine:
     def device(self, spec: Any) -> Device:
         """The device that a user means by `spec` (None: the default device)."""
         return device(spec)
+
+    def stats(self) -> dict[str, int]:
+        """Return the numbers of `engine_stats`."""
+        with self.lock:
+            seen = {id(on) for on in self._kernels}
+            size = sum(_size(p.plan, seen) for p in self._programs.values())
+            counts = {"hits": self.hits, "misses": self.misses, "evictions": self.evictions}
+            return {**counts, "plans": len(self._programs), "limit": MAX_PLANS, "bytes": size}
 
     def capture(
         self,
@@ -197,6 +210,7 @@ class Engine:
             )
             if len(self._programs) > MAX_PLANS:
                 self._programs.popitem(last=False)
+                self.evictions += 1
         else:
             self.hits += 1
             self._programs.move_to_end(key)
@@ -218,14 +232,31 @@ class Engine:
                 self._evaluate(roots, on or self.default_device())
 
     def _evaluate(self, roots: list[Node], on: Device) -> None:
-        graph = Graph(roots)
-        self.program(graph, on).run(graph.nodes)
+        with profiling.phase("plan"):
+            graph = Graph(roots)
+            program = self.program(graph, on)
+        program.run(graph.nodes)
         for node, inputs in zip(graph.nodes, graph.inputs, strict=True):
             node.group = None
             if node.buffer is not None and inputs:
                 node.depth = 0
                 if node.leaf or node.released or not node.needs_grad:
                     node.inputs = ()
+
+
+def _size(value: Any, seen: set[int]) -> int:
+    """Return the bytes of an object of the engine and of what it holds."""
+    if id(value) in seen:
+        return 0
+    seen.add(id(value))
+    size = sys.getsizeof(value)
+    if isinstance(value, dict):
+        size += sum(_size(k, seen) + _size(v, seen) for k, v in value.items())
+    elif isinstance(value, (list, tuple, set)):
+        size += sum(_size(v, seen) for v in value)
+    elif hasattr(value, "__dict__") and type(value).__module__.startswith("clnet."):
+        size += _size(vars(value), seen)
+    return size
 
 
 engine = Engine()
@@ -246,6 +277,22 @@ def eager() -> Iterator[None]:
 
 def _evaluate_at_once(node: Node) -> None:
     engine.evaluate([node])
+
+
+def engine_stats() -> dict[str, int]:
+    """Return the state of the plan cache.
+
+    'hits' and 'misses' of evaluations, 'plans' kept of at most 'limit', 'evictions' of the least
+    recently used, and the 'bytes' of host memory that the plans occupy, about.
+
+    >>> import clnet as cn
+    >>> before = cn.engine_stats()
+    >>> for _ in range(3):
+    ...     cn.eval(cn.ones(3) + 2)
+    >>> cn.engine_stats()["hits"] - before["hits"] >= 2
+    True
+    """
+    return engine.stats()
 
 
 def synchronize(on: Any = None) -> None:
