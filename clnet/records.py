@@ -150,6 +150,15 @@ class Launch:
     local_size: tuple[int, ...]
 
 
+# Macros of a kernel that stores its result as it is; see `Op.stores`.
+NOTHING_STORED = (
+    ("STORED", "0"),
+    ("STORED_PARAMS", ""),
+    ("STORED_PASSED", ""),
+    ("STORED_BODY", ""),
+)
+
+
 class Target(Protocol):
     """What a record may know about the device that it writes launches for."""
 
@@ -231,6 +240,8 @@ class Op:
     put         view ops: (base, value, **attrs) -> base with value written through the view.
     fold        reductions (kernel ops with an attribute `dims`): the fold's name in
                 kernels/include/fold.h, which is what lets them fuse.
+    stores      kernel ops with one result [.., m, n] whose kernel takes the macros STORED..., so
+                that a chain of elementwise ops is applied as the result is stored.
     kernel      other ops: (target, out, ins, **attrs) -> launches.
     strided     kernel ops: operands whose strides the kernel takes as they are (True: all of them);
                 the others are made contiguous first.
@@ -252,6 +263,7 @@ class Op:
     put: Callable[..., Any] | None = None
     kernel: Callable[..., list[Launch]] | None = None
     fold: str = ""
+    stores: bool = False
     strided: tuple[int, ...] | bool = ()
     cost: Callable[..., tuple[float, float]] | None = None
     symbol: str = ""

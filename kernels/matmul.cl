@@ -1,7 +1,8 @@
 // Batched matrix product.
 //
 // Formula:
-//   C[z, m, n] = sum over k of A[z, m, k] * B[z, k, n]
+//   C[z, m, n] = f(sum over k of A[z, m, k] * B[z, k, n]), where f is a chain of elementwise ops
+//   (bias, activation, residual) or nothing
 //
 //                 n              A is walked by strides am, ak and one a batch dim, B by bk, bn
 //             +-------+          and one a batch dim: transposed, broadcast (stride 0) and sliced
@@ -37,12 +38,19 @@
 //   TILE_M  rows of C held in registers or shared; matmul_blocked 4, 8, 16; matmul_tiled 16 times 1
 //           to 8
 //   TILE_N  columns likewise; matmul_blocked 16, 32; matmul_tiled 16 times 1 to 8
+//   OWN_MATH  exp and tanh of include/math.h instead of the platform's; 0, 1
+//   STORED  1 if there is such a chain; 0, 1
+//   STORED_PARAMS  its operands: pointer, offset, strides by row (z * M + m) and column; scalars;
+//           generated
+//   STORED_PASSED  the names of STORED_PARAMS; generated
+//   STORED_BODY  its steps, from `product` at `row` and `column` to `stored`; generated
 //   TILE_K  steps of k in local memory (matmul_tiled); 8, 16, 32
 // Oracle:
 //   matmul_plain is the plain version; numpy.matmul in float64.
 
 #include "dims.h"
 #include "dtype.h"
+#include "math.h"
 
 #ifndef X
 #error "matmul.cl: X is not defined: dtype of the operands"
@@ -54,7 +62,27 @@
 #error "matmul.cl: INDEX is not defined: int or long"
 #endif
 
+#if !defined(STORED) || !defined(STORED_PARAMS) || !defined(OWN_MATH)
+#error "matmul.cl: STORED, STORED_PARAMS and OWN_MATH must be defined"
+#endif
+#if !defined(STORED_PASSED) || !defined(STORED_BODY)
+#error "matmul.cl: STORED_PASSED and STORED_BODY must be defined"
+#endif
+
 #define ACC ARITH(X)
+// Writes a sum as element (row, column) of C, after the chain of ops if there is one.
+#if STORED
+#define FINISH(c, i, of_row, of_column, v)             \
+  {                                                    \
+    _Pragma("OPENCL FP_CONTRACT OFF")                  \
+    const INDEX row = (of_row), column = (of_column);  \
+    const ACC product = ROUND(X, v);                   \
+    STORED_BODY                                        \
+    STORE(X, c, i, stored);                            \
+  }
+#else
+#define FINISH(c, i, of_row, of_column, v) STORE(X, c, i, v);
+#endif
 
 #ifdef USE_matmul_plain
 #ifndef LOCAL
@@ -64,7 +92,7 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(mat
     __global const STORAGE(X) *A, const long a0, __global const STORAGE(X) *B, const long b0,
     __global STORAGE(X) *C, const long c0, const INDEX M, const INDEX N, const INDEX K,
     const INDEX am, const INDEX ak, const INDEX bk, const INDEX bn, const INDEX each,
-    SIZES(BATCH, z), STRIDES(BATCH, a), STRIDES(BATCH, b)) {
+    SIZES(BATCH, z), STRIDES(BATCH, a), STRIDES(BATCH, b) STORED_PARAMS) {
   const INDEX z = (INDEX)get_global_id(1);
   INDEX a_batch = 0, b_batch = 0;
   OFFSET(BATCH, z, z, a, a_batch)
@@ -78,7 +106,7 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(mat
     __global const STORAGE(X) *b = B + b0 + b_batch + n * bn;
     ACC sum = 0;
     for (INDEX k = 0; k < K; k++) sum += LOAD(X, a, k * ak) * LOAD(X, b, k * bk);
-    STORE(X, C, c0 + z * M * N + e, sum);
+    FINISH(C, c0 + z * M * N + e, z * M + m, n, sum)
   }
 }
 #endif
@@ -93,7 +121,7 @@ __kernel __attribute__((reqd_work_group_size(16, 16, 1))) void KERNEL_NAME(matmu
     __global const STORAGE(X) *A, const long a0, __global const STORAGE(X) *B, const long b0,
     __global STORAGE(X) *C, const long c0, const INDEX M, const INDEX N, const INDEX K,
     const INDEX am, const INDEX ak, const INDEX bk, const INDEX bn, SIZES(BATCH, z),
-    STRIDES(BATCH, a), STRIDES(BATCH, b)) {
+    STRIDES(BATCH, a), STRIDES(BATCH, b) STORED_PARAMS) {
   // One column of padding keeps items which write along k off the same bank.
   __local ACC tile_a[TILE_K][TILE_M + 1];
   __local ACC tile_b[TILE_K][TILE_N + 1];
@@ -142,7 +170,7 @@ __kernel __attribute__((reqd_work_group_size(16, 16, 1))) void KERNEL_NAME(matmu
     for (int j = 0; j < ITEM_N; j++) {
       const INDEX m = top + row + 16 * i;
       const INDEX n = left + column + 16 * j;
-      if (m < M && n < N) STORE(X, c, m * N + n, sum[i][j]);
+      if (m < M && n < N) FINISH(c, m * N + n, z * M + m, n, sum[i][j])
     }
 }
 #undef ITEM_M
@@ -236,7 +264,9 @@ static inline void KERNEL_NAME(tile)(__global const ACC *a, const INDEX a_step,
                                      __global const ACC *b, const INDEX b_step,
                                      const INDEX b_right, const INDEX depth,
                                      __global STORAGE(X) *c, const INDEX N, const INDEX rows,
-                                     const INDEX columns, const int add) {
+                                     const INDEX columns, const int add, const int last,
+                                     const INDEX first_row, const INDEX first_column
+                                         STORED_PARAMS) {
   ROWS(ROW_START)
   for (INDEX k = 0; k < depth; k++, a += a_step, b += b_step) {
     const VECTOR left = *(__global const LOOSE *)b;
@@ -246,7 +276,7 @@ static inline void KERNEL_NAME(tile)(__global const ACC *a, const INDEX a_step,
     ROWS(ROW_STEP)
   }
 #if PLAIN(X)
-  if (rows >= TILE_M && columns >= TILE_N) {
+  if (rows >= TILE_M && columns >= TILE_N && last * STORED == 0) {
     if (add) {
       ROWS(ROW_ADD)
     }
@@ -257,12 +287,17 @@ static inline void KERNEL_NAME(tile)(__global const ACC *a, const INDEX a_step,
   ACC tile[TILE_M * TILE_N];
   ROWS(ROW_TILE)
   const int height = (int)min(rows, (INDEX)TILE_M), width = (int)min(columns, (INDEX)TILE_N);
-  for (int r = 0; r < height; r++)
-    for (int l = 0; l < width; l++) {
-      ACC v = tile[r * TILE_N + l];
-      if (add) v += LOAD(X, c, r * N + l);
-      STORE(X, c, r * N + l, v);
-    }
+  if (add)
+    for (int r = 0; r < height; r++)
+      for (int l = 0; l < width; l++) tile[r * TILE_N + l] += LOAD(X, c, r * N + l);
+  if (last) {
+    for (int r = 0; r < height; r++)
+      for (int l = 0; l < width; l++)
+        FINISH(c, r * N + l, first_row + r, first_column + l, tile[r * TILE_N + l])
+  } else {
+    for (int r = 0; r < height; r++)
+      for (int l = 0; l < width; l++) STORE(X, c, r * N + l, tile[r * TILE_N + l]);
+  }
 }
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_blocked)(
@@ -271,7 +306,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_
     const INDEX batches, const INDEX M, const INDEX N, const INDEX K, const INDEX am,
     const INDEX ak, const INDEX bk, const INDEX bn, const INDEX block_m, const INDEX block_n,
     const INDEX depth, const INDEX group_scratch, const int in_place, SIZES(BATCH, z),
-    STRIDES(BATCH, a), STRIDES(BATCH, b)) {
+    STRIDES(BATCH, a), STRIDES(BATCH, b) STORED_PARAMS) {
   const INDEX group = (INDEX)get_group_id(0), groups = (INDEX)get_num_groups(0);
   __global ACC *pack_a = scratch + scratch0 + group * group_scratch;
   __global ACC *pack_b = pack_a + block_m * depth;
@@ -324,7 +359,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_
           }
 #endif
           KERNEL_NAME(tile)(panel_a, a_step, panel_b, b_step, b_right, steps,
-                            c_block + i * N + j, N, rows - i, columns - j, k0 > 0);
+                            c_block + i * N + j, N, rows - i, columns - j, k0 > 0,
+                            k0 + depth >= K, z * M + top + i, left + j STORED_PASSED);
         }
       }
     }
@@ -346,3 +382,4 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_
 #endif
 
 #undef ACC
+#undef FINISH

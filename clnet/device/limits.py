@@ -20,7 +20,7 @@ _TURNS = 1 << 14
 
 @dataclass(frozen=True)
 class Limits:
-    """`flops` a second (multiplication and addition counted each), `bandwidth` in bytes a second."""
+    """`flops` (multiplications and additions) and bytes of memory (`bandwidth`) a second."""
 
     flops: float
     bandwidth: float

@@ -97,6 +97,20 @@ class Launches:
         self._elementwise("fill", spec, nodes, [(scalar, None)], [], {scalar: place}, {})
         return place
 
+    def _view(self, position: int) -> None:
+        """Find where a view of another value lies, which may have to be copied first."""
+        node, inputs = self._graph.nodes[position], self._graph.inputs[position]
+        op = node.op
+        assert op is not None and op.view is not None
+        viewed = op.view(self._layout(inputs[0]), **node.attrs)
+        base = self._places[inputs[0]]
+        if viewed is None:
+            base = self._contiguous(inputs[0])
+            spec = self._graph.nodes[inputs[0]].spec
+            viewed = op.view(Layout(spec.shape, base.strides, spec.dtype), **node.attrs)
+            assert viewed is not None, f"{op.name} is not a view of a contiguous value"
+        self._places[position] = Place(base.slot, viewed[0], base.offset + viewed[1])
+
     def _elementwise(
         self,
         label: str,

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from clnet.core import Node
+from clnet.dtypes import DType
 from clnet.engine.batch import batched
 from clnet.engine.fuse import op_expr
 from clnet.engine.graph import INTERNAL, OUTPUT, Graph, without_aliases
 from clnet.engine.groups import Group, consumers_of, elementwise_groups, schedule
-from clnet.engine.launches import Launches, Place, touched
+from clnet.engine.launches import Place
 from clnet.engine.memory import lay_out
-from clnet.engine.rows import FOLD, VIEW, RowGroup, row_groups
-from clnet.engine.rows_source import rows_source
-from clnet.engine.task import NUMPY_TYPES, Arguments, Task, arithmetic
-from clnet.records import Launch, Layout, Spec
-
-# Elements up to which rows are not shared out: one work-item can then be merged with others.
-_TINY = 4096
+from clnet.engine.rows import RowGroup, row_groups
+from clnet.engine.rows_launch import RowLaunches
+from clnet.engine.stored import Stored, by_rows, stored_groups, stored_macros
+from clnet.engine.task import NUMPY_TYPES, Arguments, arithmetic
+from clnet.records import Launch, Layout
 
 
-class Plan(Launches):
+class Plan(RowLaunches):
     """The launches that compute a graph, in order, and where each result lies afterwards.
 
     leaves     (node, slot) of values that exist already.
@@ -64,8 +61,15 @@ class Plan(Launches):
         rows, self.reasons = row_groups(graph, self._consumers, self._uniform)
         taken = [group.members for group in rows]
         groups = elementwise_groups(graph, self._consumers, taken, self._fusable, self._uniform)
-        units: dict[tuple[int, ...], Group | RowGroup | None] = {}
-        units.update((group.members, group) for group in groups)
+        stored, alone = stored_groups(graph, groups, self._consumers)
+        self.reasons.update(alone)
+        units: dict[tuple[int, ...], Group | RowGroup | Stored | None] = {}
+        for group in groups:
+            of = stored.get(group.members)
+            if of is None:
+                units[group.members] = group
+            else:
+                units[tuple(sorted({*group.members, of.product, of.seen}))] = of
         units.update((group.members, group) for group in rows)
         covered = {m for unit in units for m in unit}
         for position, node in enumerate(graph.nodes):
@@ -74,13 +78,15 @@ class Plan(Launches):
         members = list(units)
         updating = set(self._donated)
         for number in schedule(graph, members, lambda unit: not updating.isdisjoint(unit)):
-            group = units[members[number]]
-            if group is None:
+            unit = units[members[number]]
+            if unit is None:
                 self._single(members[number][0])
-            elif isinstance(group, Group):
-                self._group(group)
+            elif isinstance(unit, Group):
+                self._group(unit)
+            elif isinstance(unit, Stored):
+                self._product(unit)
             else:
-                self._rows(group)
+                self._rows(unit)
             self._done.update(members[number])
 
     def _fusable(self, position: int) -> bool:
@@ -119,16 +125,9 @@ class Plan(Launches):
             if self._graph.flags[position] == OUTPUT:
                 self._places[position] = self._filled(node.spec, scalar, (position,))
         elif op is not None and op.view is not None:
-            viewed = op.view(self._layout(inputs[0]), **node.attrs)
-            base = self._places[inputs[0]]
-            if viewed is None:
-                base = self._contiguous(inputs[0])
-                spec = self._graph.nodes[inputs[0]].spec
-                viewed = op.view(Layout(spec.shape, base.strides, spec.dtype), **node.attrs)
-                assert viewed is not None, f"{op.name} is not a view of a contiguous value"
-            self._places[position] = Place(base.slot, viewed[0], base.offset + viewed[1])
+            self._view(position)
         elif op is not None and op.kernel is not None:
-            self._kernel_op(position, node)
+            self._kernel_op(position)
 
     def _group(self, group: Group) -> None:
         """Add the launch of a group of elementwise nodes."""
@@ -136,13 +135,10 @@ class Plan(Launches):
         operands: dict[int, Layout | None] = {}
         steps = []
         for member in group.members:
-            node = graph.nodes[member]
-            assert node.op is not None and node.op.expr is not None
             for i in graph.inputs[member]:
                 if i not in group.members and i not in operands:
                     operands[i] = None if self._uniform[i] is not None else self._layout(i)
-            reads = [(i, graph.nodes[i].spec.dtype) for i in graph.inputs[member]]
-            steps.append((member, op_expr(node.op.expr, reads[-1][1]), reads))
+            steps.append((member, *self._step(member)))
         label = " ".join(n.op.name for n in map(graph.nodes.__getitem__, group.members) if n.op)
         spec = graph.nodes[group.members[-1]].spec
         results = {o: self._new(graph.nodes[o].spec) for o in group.outputs}
@@ -157,93 +153,6 @@ class Plan(Launches):
         listed = list(operands.items())
         self._elementwise(label, spec, group.members, listed, steps, results, updates)
         self._places.update(results)
-
-    def _rows(self, group: RowGroup) -> None:
-        """Add the launches of a group that goes row by row."""
-        graph, members = self._graph, group.members
-        external = dict.fromkeys(i for m in members for i in graph.inputs[m] if i not in members)
-        places: dict[int, Place] = {}
-        layouts: dict[int, Layout] = {}
-        for i in external:
-            if self._uniform[i] is None:
-                layout = self._layout(i)
-                places[i] = self._places[i]
-                if not group.walks(layout):
-                    places[i] = self._contiguous(i)
-                spec = graph.nodes[i].spec
-                layouts[i] = Layout(spec.shape, places[i].strides, spec.dtype)
-        cpu = self._target.type == "cpu"
-        local = 1
-        if not cpu:
-            local = min(256, self._target.max_work_group, 1 << max(group.n - 1, 31).bit_length())
-        source = rows_source(graph, group, self._uniform, layouts, local)
-        units = self._target.compute_units
-        rows, length = group.rows, group.n
-        if group.few_long_rows:
-            length = max(1 << 12, -(-group.n // (8 * units if cpu else 64 * units)))
-            rows = -(-group.n // length)
-        groups = min(rows, (4 if cpu else 64) * units)
-        if group.rows * group.n <= _TINY:
-            groups = 1
-        each = -(-rows // groups)
-        groups = -(-rows // each)
-        label = " ".join(
-            n.op.name for n in map(graph.nodes.__getitem__, members) if n.op and not n.op.view
-        )
-        range_ = (groups * local,)
-        launch = Launch("rows.cl", "rows", source.defines, (), range_, (local,))
-        task = Task(label, launch, members)
-        index, args = NUMPY_TYPES[source.index], task.arguments
-        args.static(index, rows)
-        args.static(index, length)
-        args.static(np.int64, group.rows * group.n)
-        args.static(index, each)
-        partial = -1
-        for output in group.outputs:
-            spec = graph.nodes[output].spec
-            place = self._places[output] = self._new(spec)
-            slot = place.slot
-            if group.few_long_rows and group.kinds[output] == FOLD:
-                partial = slot = self._slot(rows * spec.dtype.itemsize)
-            args.buffer(slot, 0, spec.dtype.itemsize)
-            task.writes.add(slot)
-            task.nbytes += spec.size * spec.dtype.itemsize
-        for i, strides in source.operands:
-            itemsize = graph.nodes[i].spec.dtype.itemsize
-            args.buffer(places[i].slot, places[i].offset, itemsize)
-            task.reads.add(places[i].slot)
-            task.nbytes += touched(layouts[i])
-            for stride in strides:
-                args.static(index, stride)
-        for size in source.sizes:
-            args.static(index, size)
-        for i in source.scalars:
-            scalar = self._uniform[i]
-            assert scalar is not None
-            args.scalar(arithmetic(graph.nodes[i].spec.dtype), scalar)
-        if source.kept:
-            row = source.kept * (-(-length * 8 // 64) * 64)
-            kept = self._slot(groups * row)
-            args.buffer(kept, 0, 1)
-            args.static(np.int64, row)
-            task.writes.add(kept)
-        task.flops = sum(self._flops(m) for m in members)
-        self.tasks.append(task)
-        if partial >= 0:
-            (folded,) = (m for m in group.outputs if group.kinds[m] == FOLD)
-            self._join_parts(folded, partial, rows)
-        for m in members:
-            if group.kinds[m] == VIEW and graph.inputs[m][0] in self._places:
-                self._single(m)
-
-    def _join_parts(self, position: int, partial: int, count: int) -> None:
-        """Fold the partial results of one long row by the reduction's own kernel."""
-        node = self._graph.nodes[position]
-        assert node.op is not None and node.op.kernel is not None
-        layout = Layout((count,), (1,), node.spec.dtype)
-        spec = Spec((), node.spec.dtype)
-        launches = node.op.kernel(self._target, spec, (layout,), dims=(0,))
-        self._launch_all(position, launches, [Place(partial, (1,))], [layout], ())
 
     def _overwritten(self, output: int, group: Group) -> int | None:
         """Return the leaf, read by the group itself, whose place a result of it can take."""
@@ -261,10 +170,20 @@ class Plan(Launches):
                 return None
         return leaf
 
-    def _kernel_op(self, position: int, node: Node) -> None:
-        op, graph = node.op, self._graph
+    def _kernel_op(self, position: int) -> None:
+        node, inputs = self._graph.nodes[position], self._graph.inputs[position]
+        places, layouts, launches = self._kernel_launches(position)
+        self._places[position] = self._new(node.spec)
+        if node.spec.size:
+            self._launch_all(position, launches, places, layouts, inputs)
+
+    def _kernel_launches(
+        self, position: int
+    ) -> tuple[list[Place | None], list[Layout], list[Launch]]:
+        """Return where a kernel op's operands lie (None: a scalar, yet unwritten), and how."""
+        graph, node = self._graph, self._graph.nodes[position]
+        op, inputs = node.op, graph.inputs[position]
         assert op is not None and op.kernel is not None
-        inputs = graph.inputs[position]
         places: list[Place | None] = []
         layouts = []
         for k, i in enumerate(inputs):
@@ -280,10 +199,62 @@ class Plan(Launches):
             place = self._places[i] if strided else self._contiguous(i)
             places.append(place)
             layouts.append(Layout(spec.shape, place.strides, spec.dtype))
-        launches = op.kernel(self._target, node.spec, tuple(layouts), **node.attrs)
-        self._places[position] = self._new(node.spec)
-        if node.spec.size:
-            self._launch_all(position, launches, places, layouts, inputs)
+        return places, layouts, op.kernel(self._target, node.spec, tuple(layouts), **node.attrs)
+
+    def _product(self, unit: Stored) -> None:
+        """Add the launch of a product that applies a chain as it stores, or both apart."""
+        graph, product = self._graph, unit.product
+        members = unit.group.members
+        root = graph.nodes[members[-1]]
+        places, layouts, launches = self._kernel_launches(product)
+        if len(launches) != 1 or "STORED" not in dict(launches[0].defines):
+            self._kernel_op(product)
+            if unit.seen != product:
+                self._single(unit.seen)
+            self._group(unit.group)
+            return
+        inside = {*members, unit.seen}
+        external = list(dict.fromkeys(i for m in members for i in graph.inputs[m]))
+        external = [i for i in external if i not in inside]
+        extra, given = Arguments(), []
+        reads = set()
+        for i in external:
+            dtype = graph.nodes[i].spec.dtype
+            scalar = self._uniform[i]
+            given.append((i, dtype, scalar is not None))
+            if scalar is not None:
+                extra.scalar(arithmetic(dtype), scalar)
+                continue
+            strides = by_rows(root.spec.shape, self._layout(i))
+            place = self._places[i]
+            if strides is None:
+                place = self._contiguous(i)
+                strides = (root.spec.shape[-1], 1)
+            extra.buffer(place.slot, place.offset, dtype.itemsize)
+            index = NUMPY_TYPES[dict(launches[0].defines)["INDEX"]]
+            extra.static(index, strides[0])
+            extra.static(index, strides[1])
+            reads.add(place.slot)
+        steps = [(m, graph.nodes[m].spec.dtype, *self._step(m)) for m in members]
+        macros = stored_macros(unit.seen, graph.nodes[product].spec.dtype, given, steps)
+        defines = tuple((k, macros.get(k, v)) for k, v in launches[0].defines)
+        self._places[members[-1]] = self._places[product] = self._new(root.spec)
+        launch = replace(launches[0], defines=defines)
+        self._launch_all(product, [launch], places, layouts, graph.inputs[product])
+        del self._places[product]
+        task = self.tasks[-1]
+        task.arguments.extend(extra)
+        task.reads |= reads
+        task.nodes = (product, *members)
+        names = [n.op.name for n in map(graph.nodes.__getitem__, task.nodes) if n.op]
+        task.label = " ".join(names)
+
+    def _step(self, member: int) -> tuple[str, list[tuple[int, DType]]]:
+        """Return an elementwise node's expression, and what it reads."""
+        op = self._graph.nodes[member].op
+        assert op is not None and op.expr is not None
+        reads = [(i, self._graph.nodes[i].spec.dtype) for i in self._graph.inputs[member]]
+        return op_expr(op.expr, reads[-1][1]), reads
 
     # --- the end --------------------------------------------------------------------------------
 

@@ -42,7 +42,8 @@ class Profile:
     """What a profile found; printed, it is a table.
 
     `kernels`: a `KernelTime` for each kernel, the slowest first; `host`: seconds by phase: 'build'
-    (your own code and the recording of ops), 'plan', 'compile', 'enqueue', 'wait'; `seconds` in all.
+    (the program's own code, and the recording of ops), 'plan', 'compile', 'enqueue', 'wait';
+    `seconds` in all.
     """
 
     def __init__(self, on: Any) -> None:

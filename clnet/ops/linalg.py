@@ -24,6 +24,7 @@ from clnet.ops.launch import (
 )
 from clnet.ops.views import expand, permute, reshape
 from clnet.records import (
+    NOTHING_STORED,
     Arg,
     Argument,
     In,
@@ -77,7 +78,9 @@ def _matmul_kernel(target: Target, out: Spec, ins: tuple[Layout, ...]) -> list[L
     am, ak = (s if d != 1 else 1 for s, d in zip(x.strides[-2:], (m, k), strict=True))
     bk, bn = (s if d != 1 else 1 for s, d in zip(y.strides[-2:], (k, n), strict=True))
     batch = walk(index, rank, sizes, xs, ys)
-    defines = (("X", x.dtype.name), ("BATCH", str(rank)), ("INDEX", index))
+    named = (("X", x.dtype.name), ("BATCH", str(rank)), ("INDEX", index))
+    own_math = ("OWN_MATH", str(int(target.type == "cpu")))
+    defines = (*named, own_math, *NOTHING_STORED)
     shape, steps = scalars(index, m, n, k), scalars(index, am, ak, bk, bn)
     batches = prod(sizes)
     if target.type == "cpu" and x.dtype.kind == "f":
@@ -141,7 +144,7 @@ def _blocked(
     in_place = 0
     if not narrow and (n < 768 or m < 128):
         in_place = (1 if bn == 1 else 0) | (2 if am == 1 else 0)
-    index = defines[-1][1]
+    index = dict(defines)["INDEX"]
     each = accumulator(x.dtype).itemsize
     args: tuple[Argument, ...] = (
         In(0),
@@ -184,6 +187,7 @@ matmul_: Op = register(
         ),
         promote="same",
         kernel=_matmul_kernel,
+        stores=True,
         strided=True,
         cost=lambda out, x, y: (
             2.0 * out.size * x.shape[-1],

@@ -17,8 +17,9 @@ class RMSprop(Optimizer):
     With gradient g (of which `maximize` takes the opposite) and g <- g + weight_decay * p:
     v <- alpha v + (1 - alpha) g^2; a <- alpha a + (1 - alpha) g, which `centered` subtracts,
     squared, from v; u = g / (sqrt(v) + eps); p <- p - lr * u, or with `momentum`
-    b <- momentum * b + u and p <- p - lr * b. State: `square_avg` v, `grad_avg` a, `momentum_buffer` b, and `step`. `foreach`
-    is PyTorch's and changes nothing. Errors: ValueError for settings that make no sense.
+    b <- momentum * b + u and p <- p - lr * b. State: `square_avg` v, `grad_avg` a,
+    `momentum_buffer` b, and `step`. `foreach` is PyTorch's and changes nothing.
+    Errors: ValueError for settings that make no sense.
 
     >>> import clnet as cn
     >>> w = cn.nn.Parameter(cn.ones(2))

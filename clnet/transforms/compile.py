@@ -228,9 +228,9 @@ def compile(function: Callable[..., Any]) -> Compiled:
     NumPy arrays and hashable values, also in tuples, lists and dicts. The second call with
     arguments of the same shapes, dtypes and values records; later ones only bind buffers and
     enqueue kernels. Results are those of the function itself: parameters, optimizer states,
-    gradients, learning rates and random numbers are read and written anew in each call. What a call prints, counts or appends
-    in Python happens only in the first two; results are detached. After `train()`, `eval()` or a
-    changed setting of an optimizer the next call records again.
+    gradients, learning rates and random numbers are read and written anew in each call. What a
+    call prints, counts or appends in Python happens only in the first two; results are detached.
+    After `train()`, `eval()` or a changed setting of an optimizer the next call records again.
 
     Errors: ClnetError if the function looks at a value (`item()`, `numpy()`, `if x > 0`) while it
     is recorded: return the tensor, and look at it outside.

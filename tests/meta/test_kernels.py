@@ -40,7 +40,7 @@ MUTATIONS = {
         "Uninitialized value",
     ),
     "copy_region": ("place.cl", "  if (i >= total) return;\n", "", "Invalid"),
-    "elementwise": ("elementwise.cl", "min(start + chunk, n)", "start + chunk", "Invalid"),
+    "elementwise": ("elementwise.cl", "min(start + chunk, size)", "start + chunk", "Invalid"),
 }
 
 
