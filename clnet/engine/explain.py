@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from clnet.core import Tensor
 from clnet.device import Device
 from clnet.engine.graph import OUTPUT, Graph
-from clnet.engine.plan import Plan, Task
+from clnet.engine.plan import Plan
 from clnet.engine.run import engine, target
+from clnet.engine.task import Task
 from clnet.errors import ClnetError
 
 

@@ -119,7 +119,7 @@ class Plan(RowLaunches):
     def _single(self, position: int) -> None:
         """Add the launches of a node that shares none."""
         node = self._graph.nodes[position]
-        op, inputs = node.op, self._graph.inputs[position]
+        op = node.op
         scalar = self._uniform[position]
         if scalar is not None:
             if self._graph.flags[position] == OUTPUT:

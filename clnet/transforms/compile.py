@@ -14,7 +14,7 @@ import numpy as np
 from clnet import core
 from clnet.core import Node, Tensor, evaluate, placeholder, record
 from clnet.errors import ClnetError
-from clnet.modes import modes
+from clnet.modes import modes, observing
 from clnet.ops.create import tensor
 from clnet.records import OPS
 from clnet.transforms.tree import tree_leaves, tree_map
@@ -31,6 +31,7 @@ class _Recorder:
         self.graded: dict[int, Tensor] = {}
         self.hosts: list[tuple[Callable[[], Sequence[Any]], Sequence[Node]]] = []
         self.guards: list[tuple[Callable[[], Any], Any]] = []
+        self.created: list[Node] = []
 
     def assigns(self, tensor: Tensor, old: Node) -> None:
         """Remember the value that a tensor had before."""
@@ -51,11 +52,10 @@ class _Recorder:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Tell this recorder of what happens in this context."""
-        if modes.recorder is not None:
-            raise ClnetError("compile: a compiled function was called while another is recorded")
         modes.recorder = self
         try:
-            yield
+            with observing(self.created.append):
+                yield
         finally:
             modes.recorder = None
 
@@ -85,6 +85,9 @@ class _Recording:
         try:
             with recorder.active():
                 self.out = function(*args, **kwargs)
+            returned = [t for t in tree_leaves(self.out) if isinstance(t, Tensor)]
+            _evaluate_others(recorder, returned)
+            with recorder.active():
                 self._bind(recorder, stands)
         finally:
             recorder.restore()
@@ -149,6 +152,28 @@ class _Recording:
 _HOLE = object()
 
 
+def _evaluate_others(recorder: _Recorder, returned: Sequence[Tensor]) -> None:
+    """Evaluate what was pending before the function was recorded: it is an input like others."""
+    created = set(recorder.created)
+    ends = [t.node for t in returned]
+    ends += [t.grad.node for t in recorder.graded.values() if t.grad is not None]
+    for reference, old in recorder.assigned.values():
+        changed = reference()
+        ends += [old] if changed is None else [old, changed.node]
+    others, seen, stack = [], set(), ends
+    while stack:
+        node = stack.pop()
+        if node in seen or node.buffer is not None or node.op is None:
+            continue
+        seen.add(node)
+        if node not in created:
+            others.append(node)
+        else:
+            stack.extend(node.inputs)
+    if others:
+        core.runtime.evaluate(others)
+
+
 def _leaves(results: Sequence[Node]) -> list[Node]:
     """Return the nodes with values that the results are computed from."""
     found, seen, stack = [], set(), list(results)
@@ -176,6 +201,8 @@ class Compiled:
         self._recordings: OrderedDict[Any, _Recording | None] = OrderedDict()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if modes.recorder is not None:  # part of a larger recording
+            return self._function(*args, **kwargs)
         given = tree_map(lambda x: tensor(x) if isinstance(x, np.ndarray) else x, (args, kwargs))
         leaves = tree_leaves(given)
         tensors = [x for x in leaves if isinstance(x, Tensor)]

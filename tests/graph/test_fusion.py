@@ -1,0 +1,161 @@
+"""What shares a launch, what does not and why, and that it changes no result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import clnet as cn
+from clnet import functional as F
+from clnet.engine.graph import Graph
+from clnet.engine.plan import Plan
+from clnet.engine.run import target
+
+
+def plan(*tensors: cn.Tensor) -> Plan:
+    return Plan(Graph([t.node for t in tensors]), target(cn.device()))
+
+
+def files(*tensors: cn.Tensor) -> list[str]:
+    return [task.launch.file for task in plan(*tensors).tasks]
+
+
+def data(*shape: int) -> cn.Tensor:
+    rng = np.random.default_rng(sum(shape))
+    return cn.tensor(rng.normal(size=shape).astype(np.float32))
+
+
+ROWS: dict[str, Callable[[cn.Tensor], cn.Tensor]] = {
+    "softmax": lambda x: cn.softmax(x, -1),
+    "log_softmax": lambda x: cn.log_softmax(x, -1),
+    "layer_norm": lambda x: F.layer_norm(x, (x.shape[-1],)),
+    "logsumexp": lambda x: x.logsumexp(-1),
+    "norm of rows": lambda x: (x * x).sum(-1).sqrt(),
+    "variance": lambda x: x.var(-1),
+}
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (3, 130), (2, 3, 65), (1, 1), (4, 5000)])
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_are_one_launch_and_agree_to_the_last_bit(name: str, shape: tuple[int, ...]) -> None:
+    if name == "variance" and shape[-1] == 1:
+        pytest.skip("a variance of one element is no number")
+    x = data(*shape)
+    y = ROWS[name](x)
+    assert files(y) == ["rows.cl"] or x.node.spec.size == 1
+    with cn.eager():
+        apart = ROWS[name](x).numpy()
+    np.testing.assert_array_equal(y.numpy(), apart)
+
+
+def test_rows_of_views_and_of_operands_of_other_shapes() -> None:
+    x, w, b = data(40, 6, 30), data(30), data(6, 1)
+
+    def f() -> cn.Tensor:
+        return cn.softmax(x.permute(1, 2, 0)[:, ::2] * w[::2, None] + b[:, :, None], -1)
+
+    y = f()
+    assert files(y) == ["rows.cl"]
+    with cn.eager():
+        apart = f().numpy()
+    np.testing.assert_array_equal(y.numpy(), apart)
+
+
+@pytest.mark.parametrize("size", [10, 5000, 100_000])
+def test_elementwise_work_fuses_into_full_reductions(size: int) -> None:
+    x, y = data(size), data(size)
+    loss = F.mse_loss(x, y)
+    assert files(loss)[0] == "rows.cl"
+    assert "elementwise.cl" not in files(loss)[:1]
+    want = np.mean((x.numpy().astype(np.float64) - y.numpy()) ** 2)
+    assert loss.item() == pytest.approx(want, rel=2e-6)
+
+
+def test_gradients_of_rows_agree() -> None:
+    t = cn.tensor(np.arange(9) % 5)
+
+    def gradients() -> list[np.ndarray]:
+        x, w = data(9, 5).requires_grad_(), data(5).requires_grad_()
+        F.cross_entropy(F.layer_norm(x, (5,), w), t).backward()
+        assert x.grad is not None
+        assert w.grad is not None
+        return [x.grad.numpy(), w.grad.numpy()]
+
+    together = gradients()
+    with cn.eager():
+        apart = gradients()
+    for a, b in zip(together, apart, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32"])
+@pytest.mark.parametrize("sizes", [(1, 2, 8), (33, 300, 17), (64, 64, 64), (5, 1, 1)])
+def test_products_store_bias_activation_and_residual(
+    sizes: tuple[int, int, int], dtype: str
+) -> None:
+    m, k, n = sizes
+    rng = np.random.default_rng(0)
+    x, w, b, r = (
+        cn.tensor(rng.normal(size=s) * 2).to(getattr(cn, dtype))
+        for s in ((m, k), (n, k), (n,), (n, m))
+    )
+    cn.eval(x, w, b, r)
+
+    def f() -> cn.Tensor:
+        return (x @ w.T + b).relu() * 2 + r.T
+
+    y = f()
+    assert files(y) == ["matmul.cl"]
+    with cn.eager():
+        apart = f().numpy()
+    np.testing.assert_array_equal(y.numpy(), apart)
+
+
+def test_explain_says_why_not() -> None:
+    x, w = data(4, 8), data(8, 8)
+    y = x @ w
+    z = y + 1
+    assert "matmul stands alone: its own value is asked for" in cn.explain(y, z, source=False)
+    text = cn.explain((x * 2).sum(0), source=False)
+    assert "sum stands alone: folds dims that are not the last ones" in text
+
+
+def test_a_kernel_writes_every_value_that_others_read() -> None:
+    x, w = data(6, 6), data(6, 6)
+    y = x.exp()
+    product, z = y @ w, y * y + 1
+    del y
+    # exp is read by both; it cannot wait for the product, which needs it.
+    assert files(product, z).count("elementwise.cl") == 1
+    want = np.exp(x.numpy().astype(np.float64))
+    np.testing.assert_allclose(product.numpy(), want @ w.numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(z.numpy(), want * want + 1, rtol=1e-5)
+
+
+def test_a_value_needed_before_and_after_a_product_makes_no_cycle() -> None:
+    x, w = data(6, 6), data(6, 6)
+    y = x.exp()
+    z = y @ w + y
+    del y
+    want = np.exp(x.numpy().astype(np.float64))
+    np.testing.assert_allclose(z.numpy(), want @ w.numpy() + want, rtol=1e-4, atol=1e-5)
+
+
+def test_equal_chains_on_many_tensors_share_launches() -> None:
+    xs = [data(n) for n in (5, 100, 1000, 20_000, 7)]
+    ys = [x * x + x for x in xs]
+    assert len(plan(*ys).tasks) == 1
+    cn.eval(*ys)
+    for x, y in zip(xs, ys, strict=True):
+        np.testing.assert_array_equal(y.numpy(), x.numpy() * x.numpy() + x.numpy())
+
+
+def test_gathered_launches_keep_the_order_of_their_data() -> None:
+    x = data(10)
+    a = x * 2 + 1
+    b = a @ data(10, 10)
+    c = b * 2 + 1
+    cn.eval(a, c)
+    np.testing.assert_array_equal(c.numpy(), b.numpy() * 2 + 1)
