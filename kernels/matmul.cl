@@ -290,7 +290,11 @@ static inline void KERNEL_NAME(tile)(__global const ACC *a, const INDEX a_step,
   if (add)
     for (int r = 0; r < height; r++)
       for (int l = 0; l < width; l++) tile[r * TILE_N + l] += LOAD(X, c, r * N + l);
-  if (last) {
+  if (last && rows >= TILE_M && columns >= TILE_N) {
+    for (int r = 0; r < TILE_M; r++)
+      for (int l = 0; l < TILE_N; l++)
+        FINISH(c, r * N + l, first_row + r, first_column + l, tile[r * TILE_N + l])
+  } else if (last) {
     for (int r = 0; r < height; r++)
       for (int l = 0; l < width; l++)
         FINISH(c, r * N + l, first_row + r, first_column + l, tile[r * TILE_N + l])

@@ -216,13 +216,14 @@ class Plan(RowLaunches):
         inside = {*members, unit.seen}
         external = list(dict.fromkeys(i for m in members for i in graph.inputs[m]))
         external = [i for i in external if i not in inside]
-        extra, given = Arguments(), []
+        extra = Arguments()
+        given: list[tuple[int, DType, int | None]] = []
         reads = set()
         for i in external:
             dtype = graph.nodes[i].spec.dtype
             scalar = self._uniform[i]
-            given.append((i, dtype, scalar is not None))
             if scalar is not None:
+                given.append((i, dtype, None))
                 extra.scalar(arithmetic(dtype), scalar)
                 continue
             strides = by_rows(root.spec.shape, self._layout(i))
@@ -230,6 +231,7 @@ class Plan(RowLaunches):
             if strides is None:
                 place = self._contiguous(i)
                 strides = (root.spec.shape[-1], 1)
+            given.append((i, dtype, strides[1]))
             extra.buffer(place.slot, place.offset, dtype.itemsize)
             index = NUMPY_TYPES[dict(launches[0].defines)["INDEX"]]
             extra.static(index, strides[0])

@@ -99,26 +99,29 @@ def by_rows(shape: Sequence[int], layout: Layout) -> tuple[int, int] | None:
 def stored_macros(
     seen: int,
     product_dtype: DType,
-    operands: Sequence[tuple[int, DType, bool]],
+    operands: Sequence[tuple[int, DType, int | None]],
     steps: Sequence[tuple[int, DType, str, Sequence[tuple[int, DType]]]],
 ) -> dict[str, str]:
-    """Return the macros STORED...: `operands` are (node, dtype, whether it is a Python scalar)."""
+    """Return the macros STORED...: `operands` are (node, dtype, stride by column; None: a Python
+    scalar)."""
     names: dict[int, Any] = {seen: "v"}
     params, passed, body = [], [], [f"const ARITH({product_dtype.name}) v = product;"]
-    for i, dtype, scalar in operands:
+    for i, dtype, step in operands:
         name = names[i] = f"v{len(names)}"
         declared = f"const ARITH({dtype.name}) {name}"
-        if scalar:
+        if step is None:
             params.append(f", const ARITH({dtype.name}) s_{name}")
             passed.append(f", s_{name}")
             body.append(f"{declared} = ROUND({dtype.name}, s_{name});")
             continue
         params.append(
-            f", __global const STORAGE({dtype.name}) *p_{name}, const long o_{name}"
+            f", __global const STORAGE({dtype.name}) *restrict p_{name}, const long o_{name}"
             f", const INDEX r_{name}, const INDEX c_{name}"
         )
         passed.append(f", p_{name}, o_{name}, r_{name}, c_{name}")
-        where = f"o_{name} + (long)row * r_{name} + column * c_{name}"
+        # Compilers make vectors of neighbours, not of any stride.
+        along = {0: "", 1: " + column"}.get(step, f" + (long)column * c_{name}")
+        where = f"o_{name} + (long)row * r_{name}{along}"
         body.append(f"{declared} = LOAD({dtype.name}, p_{name}, {where});")
     for position, dtype, expr, reads in steps:
         names[position] = f"v{len(names)}"
