@@ -1,6 +1,6 @@
 """Write steps.json: what PyTorch's optimizers make of the same parameters and gradients.
 
-    python tests/optim/make_steps.py        with PyTorch installed
+python tests/optim/make_steps.py        with PyTorch installed
 """
 
 from __future__ import annotations
