@@ -57,7 +57,7 @@ TABLE: dict[tuple[str, str], Tolerance] = {
     ),
 }
 
-_CALL = re.compile(r"\b[a-z]\w*\(")
+_CALL = re.compile(r"\b(?:[a-z]\w*|MATH)\(")
 
 
 def kind_of(op: Op, result: DType, flops: float = 1.0) -> str:
