@@ -168,6 +168,22 @@ def _matmul_reference(x: Any, y: Any) -> Any:
     return np.matmul(x.astype(wide), y.astype(wide)).astype(x.dtype)
 
 
+def _column_major(y: Any) -> bool:
+    """Whether a matrix is the transposed view of one that lies row by row."""
+    node = y.node
+    if node.strides is not None:
+        return bool(node.strides[-2] == 1 and node.strides[-1] != 1)
+    swapped = (*range(y.ndim - 2), y.ndim - 1, y.ndim - 2)
+    return node.op is permute and node.attrs["dims"] == swapped
+
+
+def _right_vjp(d: Any, r: Any, x: Any, y: Any) -> Any:
+    """Lay the gradient out as its matrix is, so that a weight and its gradient are walked alike."""
+    if _column_major(y):
+        return _transposed(matmul_(_transposed(d), x))
+    return matmul_(_transposed(x), d)
+
+
 matmul_: Op = register(
     Op(
         "matmul",
@@ -183,7 +199,7 @@ matmul_: Op = register(
         ),
         (
             lambda d, r, x, y: matmul_(d, _transposed(y)),
-            lambda d, r, x, y: matmul_(_transposed(x), d),
+            _right_vjp,
         ),
         promote="same",
         kernel=_matmul_kernel,
