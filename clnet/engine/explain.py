@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Sequence
 
 from clnet.core import Tensor
@@ -119,6 +117,9 @@ def draw_svg(*tensors: Tensor) -> str:
 
     Errors: ClnetError where `dot` is not installed.
     """
+    import shutil  # only who draws pays for these
+    import subprocess
+
     dot = shutil.which("dot")
     if dot is None:
         raise ClnetError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -163,6 +162,8 @@ class Profile:
 
         The format is Chrome's trace event format (JSON object, complete events, times in us).
         """
+        import json  # only who exports pays for it
+
         target = Path(path)
         trace = {"traceEvents": self.events(), "displayTimeUnit": "ms"}
         part = target.with_name(target.name + ".part")
