@@ -54,6 +54,7 @@ class Captured:
         self._engine = engine
         self._device = on
         self._program = engine.program(graph, on, donated)
+        self._program.expect_replays()
         plan = self._program.plan
         # Of the recording only scalars and constants are kept, and places for what differs.
         self._nodes: list[Any] = [

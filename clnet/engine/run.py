@@ -21,8 +21,9 @@ from clnet.errors import BuildError, ClnetError
 from clnet.modes import modes, observing
 
 # Runs of a program after which launches of one work-item each are built as one kernel, which takes
-# PoCL about 0.5 s for a small training step, and saves 100 us a run.
-SERIAL_AFTER = 32
+# PoCL about 0.5 s for a small training step, and saves 100 us a run. Programs that are captured to
+# be replayed do so at once.
+SERIAL_AFTER, SERIAL_AFTER_CAPTURE = 500, 2
 # Plans kept; the least recently used goes first. A plan of a training step holds about 100 KB.
 MAX_PLANS = 1024
 
@@ -89,6 +90,10 @@ class Program:
         self._sources = sources
         self._serial: list[Any] | None = None
         self._until_serial = SERIAL_AFTER if len(sources) > 1 else -1
+
+    def expect_replays(self) -> None:
+        """Launch together soon what can be, because this program was made to be run often."""
+        self._until_serial = min(self._until_serial, SERIAL_AFTER_CAPTURE)
 
     def _make_serial(self) -> None:
         """From now on launch neighbours of one work-item each together, where that can be built."""
