@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -133,6 +135,7 @@ def test_what_others_hold_is_not_overwritten(hold: str) -> None:
 def test_training_holds_memory_flat() -> None:
     net, optimizer = network(2, 16)
     x = cn.randn(8, 16)
+    gc.collect()  # what other tests left behind
     in_use = []
     for step in range(600):
         optimizer.zero_grad()
@@ -142,13 +145,14 @@ def test_training_holds_memory_flat() -> None:
         if step % 100 == 99:
             loss.item()
             in_use.append(cn.memory_stats()["in_use"])
-    assert max(in_use) == min(in_use)
+    assert max(in_use) == in_use[0]
 
 
 @pytest.mark.slow
 def test_ten_thousand_steps_hold_memory_flat() -> None:
     net, optimizer = network(2, 16)
     x = cn.randn(8, 16)
+    gc.collect()  # what other tests left behind
     in_use = []
     for step in range(10_000):
         optimizer.zero_grad()
@@ -158,4 +162,4 @@ def test_ten_thousand_steps_hold_memory_flat() -> None:
         if step % 1000 == 999:
             loss.item()
             in_use.append(cn.memory_stats()["in_use"])
-    assert max(in_use) == min(in_use)
+    assert max(in_use) == in_use[0]
