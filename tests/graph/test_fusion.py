@@ -22,6 +22,14 @@ def files(*tensors: cn.Tensor) -> list[str]:
     return [task.launch.file for task in plan(*tensors).tasks]
 
 
+def agree(together: np.ndarray, apart: np.ndarray) -> None:
+    """CPUs fold in the same order, fused or not; GPUs by other trees."""
+    if target(cn.device()).type == "cpu":
+        np.testing.assert_array_equal(together, apart)
+    else:
+        np.testing.assert_allclose(together, apart, rtol=2e-6, atol=1e-7)
+
+
 def data(*shape: int) -> cn.Tensor:
     rng = np.random.default_rng(sum(shape))
     return cn.tensor(rng.normal(size=shape).astype(np.float32))
@@ -39,7 +47,7 @@ ROWS: dict[str, Callable[[cn.Tensor], cn.Tensor]] = {
 
 @pytest.mark.parametrize("shape", [(5, 7), (3, 130), (2, 3, 65), (1, 1), (4, 5000)])
 @pytest.mark.parametrize("name", ROWS)
-def test_rows_are_one_launch_and_agree_to_the_last_bit(name: str, shape: tuple[int, ...]) -> None:
+def test_rows_are_one_launch_and_agree(name: str, shape: tuple[int, ...]) -> None:
     if name == "variance" and shape[-1] == 1:
         pytest.skip("a variance of one element is no number")
     x = data(*shape)
@@ -47,7 +55,7 @@ def test_rows_are_one_launch_and_agree_to_the_last_bit(name: str, shape: tuple[i
     assert files(y) == ["rows.cl"] or x.node.spec.size == 1
     with cn.eager():
         apart = ROWS[name](x).numpy()
-    np.testing.assert_array_equal(y.numpy(), apart)
+    agree(y.numpy(), apart)
 
 
 def test_rows_of_views_and_of_operands_of_other_shapes() -> None:
@@ -60,7 +68,7 @@ def test_rows_of_views_and_of_operands_of_other_shapes() -> None:
     assert files(y) == ["rows.cl"]
     with cn.eager():
         apart = f().numpy()
-    np.testing.assert_array_equal(y.numpy(), apart)
+    agree(y.numpy(), apart)
 
 
 @pytest.mark.parametrize("size", [10, 5000, 100_000])
@@ -95,10 +103,12 @@ def test_gradients_of_rows_agree() -> None:
 def test_products_store_bias_activation_and_residual(
     sizes: tuple[int, int, int], dtype: str
 ) -> None:
+    if dtype == "float64" and not cn.device().caps.fp64:
+        pytest.skip("this device has no float64")
     m, k, n = sizes
     rng = np.random.default_rng(0)
     x, w, b, r = (
-        cn.tensor(rng.normal(size=s) * 2).to(getattr(cn, dtype))
+        cn.tensor((rng.normal(size=s) * 2).astype(np.float32)).to(getattr(cn, dtype))
         for s in ((m, k), (n, k), (n,), (n, m))
     )
     cn.eval(x, w, b, r)
@@ -110,7 +120,7 @@ def test_products_store_bias_activation_and_residual(
     assert files(y) == ["matmul.cl"]
     with cn.eager():
         apart = f().numpy()
-    np.testing.assert_array_equal(y.numpy(), apart)
+    agree(y.numpy(), apart)
 
 
 def test_explain_says_why_not() -> None:
