@@ -62,16 +62,19 @@ class Node:
     depth       length of the longest chain of nodes not yet computed that ends here.
     group       a loss and its gradients, which are best computed together.
     owner       weak reference to the tensor that holds it; hooks, retain: see Tensor.
+    call        the call (see clnet.calls) that it is a result of; `inner`: it lies inside of one.
     """
 
     __slots__ = (
         "__weakref__",
         "attrs",
         "buffer",
+        "call",
         "depth",
         "device",
         "group",
         "hooks",
+        "inner",
         "inputs",
         "leaf",
         "needs_grad",
@@ -97,20 +100,22 @@ class Node:
         strides: tuple[int, ...] | None = None,
         offset: int = 0,
     ) -> None:
-        self.spec = spec
+        self.reset(spec, device, value)
         self.op = op
         self.inputs = inputs
         self.attrs = attrs or {}
-        self.device = device
-        self.value = value
         self.buffer = buffer
         self.strides = strides
         self.offset = offset
-        self.needs_grad = False
-        self.leaf = False
-        self.released = False
-        self.retain = False
-        self.depth = 0
+
+    def reset(self, spec: Spec, device: Any, value: bool | int | float | None = None) -> None:
+        """Set what every node has, as it is at first."""
+        self.spec = spec
+        self.device = device
+        self.value = value
+        self.buffer = self.strides = self.call = None
+        self.offset = self.depth = 0
+        self.needs_grad = self.leaf = self.released = self.retain = self.inner = False
         self.group: list[weakref.ref[Node]] | None = None
         self.owner: Callable[[], Tensor | None] | None = None
         self.hooks: list[Callable[[Tensor], Tensor | None]] | None = None
@@ -262,8 +267,8 @@ def record(op: Op, inputs: tuple[Node, ...], attrs: dict[str, Any]) -> Node:
     return enter(op, inputs, attrs, op.spec(*[n.spec for n in inputs], **attrs))
 
 
-def enter(op: Op, inputs: tuple[Node, ...], attrs: dict[str, Any], spec: Spec) -> Node:
-    """Add a node whose result is known to be of `spec`."""
+def follow(op: Op, inputs: tuple[Node, ...], attrs: dict[str, Any], spec: Spec, grad: bool) -> Node:
+    """Return a pending node on operands, which must lie on one device."""
     device = None
     depth = 0
     needs_grad = False
@@ -279,18 +284,24 @@ def enter(op: Op, inputs: tuple[Node, ...], attrs: dict[str, Any], spec: Spec) -
             depth = n.depth
         needs_grad = needs_grad or n.needs_grad
     node = Node(spec, op, inputs, attrs, device)
-    if needs_grad and modes.grad and op.vjp is not None and spec.dtype.kind == "f":
+    node.depth = depth + 1
+    if needs_grad and grad and op.vjp is not None and spec.dtype.kind == "f":
         node.needs_grad = True
+    return node
+
+
+def enter(op: Op, inputs: tuple[Node, ...], attrs: dict[str, Any], spec: Spec) -> Node:
+    """Add a node whose result is known to be of `spec`."""
+    node = follow(op, inputs, attrs, spec, modes.grad)
     if op.view is not None and inputs[0].buffer is not None and modes.recorder is None:
         base = inputs[0]
         viewed = op.view(base.layout, **attrs)
         if viewed is not None:
             node.buffer, node.strides = base.buffer, viewed[0]
             node.offset = base.offset + viewed[1]
-    if node.buffer is None:
-        node.depth = depth + 1
-        if node.depth > MAX_PENDING_DEPTH:
-            runtime.evaluate([node])
+            node.depth = 0
+    if node.depth > MAX_PENDING_DEPTH:
+        runtime.evaluate([node])
     for observer in modes.observers:
         observer(node)
     return node

@@ -8,6 +8,7 @@ allocates on first touch), so the pool also keeps to a limit of its own.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from typing import Any, cast
 
@@ -27,6 +28,21 @@ ALIGNMENT = 64  # bytes: what a float16* (16 floats) dereference in a kernel may
 # them; beyond it copying twice costs more than the wait.
 _STAGED_BYTES = 4 << 20
 _KEPT_ARRAYS = 32
+
+
+# How long a read looks for its end by itself before it sleeps: waking up takes PoCL 20 us, as long
+# as a small training step's kernels.
+_POLLING_SECONDS = 2e-4
+
+
+def _wait(event: Any) -> None:
+    """Return when an event has completed; raises cl.Error where its command failed."""
+    until = time.perf_counter() + _POLLING_SECONDS
+    status = event.get_info
+    asked = cl.event_info.COMMAND_EXECUTION_STATUS
+    while status(asked) > 0 and time.perf_counter() < until:
+        pass
+    event.wait()
 
 
 class _Region:
@@ -285,9 +301,11 @@ class Memory:
         value = np.empty((), dtype)
         raw = value.reshape(1).view(np.uint8)
         try:
-            cl.enqueue_copy(
-                self._queue, raw, buffer, src_offset=offset * dtype.itemsize, is_blocking=True
+            read = cl.enqueue_copy(
+                self._queue, raw, buffer, src_offset=offset * dtype.itemsize, is_blocking=False
             )
+            self._queue.flush()
+            _wait(read)
         except cl.Error as error:
             raise device_error("read", self._name, error) from error
         return cast("np.generic", value[()])

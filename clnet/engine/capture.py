@@ -43,7 +43,7 @@ class Captured:
         sources: Mapping[Node, int],
         updates: Mapping[int, int],
     ) -> None:
-        graph = Graph(results)
+        graph = Graph(results).opened()[0]
         index = {node: position for position, node in enumerate(graph.nodes)}
         leaf_of = {number: node for node, number in sources.items()}
         donated = {

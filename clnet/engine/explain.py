@@ -16,7 +16,7 @@ from clnet.errors import ClnetError
 def _pending(tensors: Sequence[Tensor]) -> tuple[Graph, Device]:
     nodes = [t.node for t in tensors]
     on = next((n.device for n in nodes if n.device is not None), None) or engine.default_device()
-    return Graph(nodes), on
+    return Graph(nodes).opened()[0], on
 
 
 def _operand(graph: Graph, position: int) -> str:

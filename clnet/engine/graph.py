@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+from clnet.calls import Call, CallNode
 from clnet.core import Node
 from clnet.records import Layout, row_major
 
@@ -17,20 +18,23 @@ INTERNAL, KEEP, OUTPUT = 0, 1, 2
 class Graph:
     """The nodes that an evaluation has to look at, inputs first, and the key of their structure.
 
+    roots       what is asked for.
     nodes       in topological order; computed nodes and scalars are leaves.
     inputs      for each node, the positions of its inputs (leaves: none).
     flags       for each node INTERNAL, KEEP or OUTPUT.
     key         equal for graphs that one plan serves: ops, attributes, shapes, dtypes, strides,
                 wiring, flags; not the values of scalars, nor where in its buffer a leaf begins.
+    closed      whether there are calls in it that nobody looked into.
     """
 
-    __slots__ = ("flags", "inputs", "key", "nodes")
+    __slots__ = ("closed", "flags", "inputs", "key", "nodes", "roots")
 
     def __init__(self, roots: Sequence[Node]) -> None:
         nodes: list[Node] = []
         all_inputs: list[tuple[int, ...]] = []
         flags: list[int] = []
         index: dict[Node, int] = {}
+        calls: dict[Call, tuple[int, tuple[int, ...]]] = {}
         wanted = set(roots)
         key: list[Any] = []
         stack = list(reversed(roots))
@@ -39,11 +43,18 @@ class Graph:
             if node in index:
                 stack.pop()
                 continue
-            op = node.op
-            pending = node.buffer is None and op is not None
-            if pending:
+            call: Call | None = None
+            given: tuple[Node, ...] = ()
+            pending = False
+            if node.buffer is None:
+                if type(node) is CallNode:
+                    call = node.call
+                    assert call is not None
+                    given, pending = call.inputs, True
+                elif node.op is not None:
+                    given, pending = node.inputs, True
                 waiting = False
-                for n in reversed(node.inputs):
+                for n in reversed(given):
                     if n not in index:
                         stack.append(n)
                         waiting = True
@@ -62,11 +73,22 @@ class Graph:
             if node in wanted or node.holder() is not None:
                 flag = OUTPUT
             else:
-                flag = KEEP if node.needs_grad and not node.released else INTERNAL
-            positions = tuple([index[n] for n in node.inputs])
-            all_inputs.append(positions)
+                keep = node.needs_grad and not node.released and not node.inner
+                flag = KEEP if keep else INTERNAL
             flags.append(flag)
-            key.append((op, tuple(node.attrs.items()), node.spec, positions, flag))
+            if call is None:
+                positions = tuple([index[n] for n in given])
+                assert node.op is not None
+                key.append((node.op, tuple(node.attrs.items()), node.spec, positions, flag))
+            else:
+                entered = calls.get(call)
+                if entered is None:
+                    positions = tuple([index[n] for n in given])
+                    entered = calls[call] = (len(calls), positions)
+                    key.append((call.template, positions))
+                number, positions = entered
+                key.append((number, call.output(node), flag))
+            all_inputs.append(positions)
             if node.group is not None:
                 # A loss and its gradients share work: computing one computes all that are held.
                 for reference in node.group:
@@ -81,6 +103,36 @@ class Graph:
                         stack.insert(0, member)
         self.nodes, self.inputs, self.flags = nodes, all_inputs, flags
         self.key = tuple(key)
+        self.roots, self.closed = roots, bool(calls)
+
+    def opened(self) -> tuple[Graph, list[Any] | None, bool]:
+        """Return the graph with its calls opened, and where its nodes are found in this one.
+
+        That is for each node its position here, or the node itself: a constant of a call; None for
+        nodes inside of calls, which get no value. Then, whether that holds for any graph of this
+        key. Without calls this is the graph itself.
+        """
+        if not self.closed:
+            return self, None, True
+        constants: set[Node] = set()
+        for node in self.nodes:
+            if node.buffer is None and type(node) is CallNode:
+                call = node.call
+                for used in (call, *call.calls):
+                    constants |= used.template.constants
+                call.open()
+        full = Graph(self.roots)
+        index = {node: position for position, node in enumerate(self.nodes)}
+        places: list[Any] = []
+        reusable = True
+        for node, inputs in zip(full.nodes, full.inputs, strict=True):
+            place = index.get(node)
+            if place is None and not inputs:
+                reusable = reusable and node in constants
+                places.append(node)
+            else:
+                places.append(place)
+        return full, places, reusable
 
 
 def without_aliases(graph: Graph) -> Graph:

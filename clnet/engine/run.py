@@ -59,8 +59,16 @@ def target(on: Device) -> DeviceTarget:
 class Program:
     """A plan made ready for one device: its kernels are built, their arguments declared."""
 
-    def __init__(self, plan: Plan, on: Device, kernels: dict[KernelSource, Any]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        on: Device,
+        kernels: dict[KernelSource, Any],
+        places: list[Any] | None = None,
+    ) -> None:
         self.plan = plan
+        # Where the plan's nodes are found among those of a graph with calls; see Graph.opened.
+        self._places = places
         self.device = on
         sources = [
             KernelSource(t.launch.file, t.launch.entry, t.launch.defines) for t in plan.tasks
@@ -105,6 +113,8 @@ class Program:
     def run(self, nodes: Sequence[Node]) -> None:
         """Enqueue the launches on the values of `nodes`, and give the results to them."""
         on = self.device
+        if self._places is not None:
+            nodes = [nodes[i] if type(i) is int else i for i in self._places]
         buffers, offsets = self.execute(nodes)
         for position, slot, strides, offset in self.plan.results:
             node = nodes[position]
@@ -210,9 +220,11 @@ class Engine:
         program = self._programs.get(key)
         if program is None:
             self.misses += 1
-            program = self._programs[key] = Program(
-                Plan(graph, target(on), donated), on, self._kernels.setdefault(on, {})
-            )
+            full, places, reusable = graph.opened()
+            plan = Plan(full, target(on), donated)
+            program = Program(plan, on, self._kernels.setdefault(on, {}), places)
+            if reusable:
+                self._programs[key] = program
             if len(self._programs) > MAX_PLANS:
                 self._programs.popitem(last=False)
                 self.evictions += 1
@@ -246,7 +258,7 @@ class Engine:
             if node.buffer is not None and inputs:
                 node.depth = 0
                 if node.leaf or node.released or not node.needs_grad:
-                    node.inputs = ()
+                    node.inputs, node.call = (), None
 
 
 def _size(value: Any, seen: set[int]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from clnet.calls import composite
 from clnet.core import Tensor
 from clnet.errors import DTypeError, ShapeError
 from clnet.functional.activation import wide
@@ -14,6 +15,7 @@ from clnet.ops.index import take
 from clnet.ops.random import rand
 
 
+@composite
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x @ weight.T + bias.
 

@@ -10,6 +10,7 @@ import functools
 import math
 from typing import Any
 
+from clnet.calls import composite
 from clnet.core import Tensor
 from clnet.errors import DTypeError, ShapeError
 from clnet.functional.activation import shifted, wide
@@ -110,6 +111,7 @@ def _averaged(name: str, loss: Tensor, weights: Tensor, reduction: str) -> Tenso
     return _reduced(name, loss, reduction)
 
 
+@composite
 def nll_loss(
     input: Tensor,
     target: Tensor,
@@ -134,6 +136,7 @@ def nll_loss(
     return _averaged("nll_loss", loss * weights, weights, reduction)
 
 
+@composite
 def cross_entropy(
     input: Tensor,
     target: Tensor,
@@ -192,6 +195,7 @@ def cross_entropy(
 # --- numbers -------------------------------------------------------------------------------------
 
 
+@composite
 def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """Squared difference. Errors: ShapeError unless the shapes are equal.
 

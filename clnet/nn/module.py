@@ -94,14 +94,16 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if "_parameters" not in self.__dict__:
             raise AttributeError(_NO_INIT.format("call", type(self).__name__))
-        for hook in list(self._forward_pre_hooks.values()):
-            found = hook(self, args)
-            if found is not None:
-                args = found if isinstance(found, tuple) else (found,)
+        if self._forward_pre_hooks:
+            for hook in list(self._forward_pre_hooks.values()):
+                found = hook(self, args)
+                if found is not None:
+                    args = found if isinstance(found, tuple) else (found,)
         result = self.forward(*args, **kwargs)
-        for hook in list(self._forward_hooks.values()):
-            found = hook(self, args, result)
-            result = result if found is None else found
+        if self._forward_hooks:
+            for hook in list(self._forward_hooks.values()):
+                found = hook(self, args, result)
+                result = result if found is None else found
         return result
 
     def register_forward_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from clnet.calls import closed
 from clnet.core import Node, Tensor, compute_with, method, record, scalar_node
 from clnet.dtypes import scalar_dtype
 from clnet.errors import GradientError
@@ -21,8 +22,11 @@ from clnet.transforms.tree import tree_leaves, tree_map
 differentiating: list[Node] = []
 
 
-def _topological(roots: Iterable[Node], stop: set[int]) -> list[Node]:
-    """Return the nodes that a gradient flows through, inputs first, ending at leaves and `stop`."""
+def _topological(roots: Iterable[Node], stop: set[int], opening: bool = True) -> list[Node]:
+    """Return the nodes that a gradient flows through, inputs first, ending at leaves and `stop`.
+
+    Calls on the way are opened, or else are one node each.
+    """
     order: list[Node] = []
     seen: set[int] = set()
     stack = [(n, False) for n in roots if n.needs_grad]
@@ -34,7 +38,9 @@ def _topological(roots: Iterable[Node], stop: set[int]) -> list[Node]:
             seen.add(id(node))
             stack.append((node, True))
             if not node.leaf and id(node) not in stop:
-                stack.extend((n, False) for n in node.inputs if n.needs_grad)
+                call = None if opening else closed(node)
+                inputs = node.inputs if call is None else call.inputs
+                stack.extend([(n, False) for n in inputs if n.needs_grad])
     return order
 
 
@@ -77,16 +83,9 @@ def _cotangents(node: Node, d: Tensor) -> list[tuple[Node, Tensor]]:
 
 def _flow(
     seeds: Sequence[tuple[Node, Tensor]], stop: set[int], create_graph: bool
-) -> tuple[dict[int, Tensor], list[Node]]:
-    """Return the cotangents of leaves, of `stop` and of tensors that retain them, and the path."""
-    order = _topological([n for n, _ in seeds], stop)
-    return _flow_along(order, seeds, stop, create_graph), order
-
-
-def _flow_along(
-    order: Sequence[Node], seeds: Sequence[tuple[Node, Tensor]], stop: set[int], create_graph: bool
 ) -> dict[int, Tensor]:
     """Return the cotangents of leaves, of `stop` and of tensors that retain them."""
+    order = _topological([n for n, _ in seeds], stop)
     waiting: dict[int, list[Tensor]] = {}
     ended: dict[int, Tensor] = {}
     with _grad_mode(create_graph):
@@ -157,13 +156,14 @@ def backward(
             "none of what it was computed from does, or it was computed under no_grad"
         )
     only = None if inputs is None else {id(t.node) for t in inputs}
-    order = _topological([root], only or set())
+    plain = gradient is None and only is None and not create_graph and not differentiating
+    order = _topological([root], only or set(), opening=not plain)
 
     def flow() -> dict[int, Tensor]:
         seeds = [(root, _seed(self, gradient, "backward"))]
-        return _flow_along(order, seeds, only or set(), create_graph)
+        ended = _flow(seeds, only or set(), create_graph)
+        return ended if create_graph else {key: _owned(d) for key, d in ended.items()}
 
-    plain = gradient is None and only is None and not create_graph and not differentiating
     ended = templated(order, root, flow) if plain else flow()
     group = [root] if root.buffer is None else []
     for node in order:
@@ -174,7 +174,7 @@ def backward(
         if modes.recorder is not None:
             modes.recorder.grades(holder)
         if holder.grad is None:
-            holder.grad = total if create_graph else _owned(total)
+            holder.grad = total
         elif create_graph:
             holder.grad = holder.grad + total
         else:
@@ -257,7 +257,7 @@ def vjp(
             for y, d in zip(results, given, strict=True)
             if y.node.needs_grad
         ]
-        ended, _ = _flow(seeds, {id(n) for n in tracked}, True)
+        ended = _flow(seeds, {id(n) for n in tracked}, True)
         return tuple(tree_map(lambda t: _gradient(ended, t), i) for i in inputs)
 
     return out, pull
@@ -303,7 +303,7 @@ def value_and_grad(
         ended: dict[int, Tensor] = {}
         if value.node.needs_grad:
             seed = _seed(value, None, "grad")
-            ended, _ = _flow([(value.node, seed)], {id(n) for n in tracked}, True)
+            ended = _flow([(value.node, seed)], {id(n) for n in tracked}, True)
         gradients = [tree_map(lambda t: _gradient(ended, t), i) for i in inputs]
         results = [value, *tree_leaves(aux), *tree_leaves(gradients)]
         _settle([t.node for t in results if isinstance(t, Tensor)], tracked)

@@ -1,83 +1,99 @@
-"""Gradients of a graph whose structure was seen before, from a template instead of the rules."""
+"""Gradients of a graph whose structure was seen before: one call of a template of its nodes."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from clnet.core import Node, Tensor, enter
+from clnet.calls import Call, Template, closed, template_of
+from clnet.core import Node, Tensor
 from clnet.modes import modes, observing
 
 # Templates kept; the least recently used goes first.
 _MAX_TEMPLATES = 256
-_templates: OrderedDict[Any, _Template | None] = OrderedDict()
+_templates: OrderedDict[Any, _Gradient | None] = OrderedDict()
 
 
-class _Template:
-    """The nodes that a backward pass adds.
+class _Gradient(NamedTuple):
+    """What a backward pass adds: a template, and of which forward nodes and calls, by number.
 
-    steps   (op, inputs, attrs, spec) of each node; inputs are numbers of forward nodes, then of
-            nodes added before, or nodes themselves: scalars that the rules wrote down.
-    ends    (number of a forward node, number of its gradient).
+    ends    numbers of the forward nodes whose gradients are its results.
     """
 
-    def __init__(
-        self, numbers: dict[Node, int], added: Sequence[Node], ended: dict[int, Tensor]
-    ) -> None:
-        self.steps: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
-        index = dict(numbers)
+    template: Template
+    nodes: list[int]
+    calls: list[int]
+    ends: list[int]
+
+    def enter(self, forward: Sequence[Node], calls: Sequence[Call]) -> dict[int, Tensor]:
+        """Add the call; return the gradients by identity of their forward nodes."""
+        made = self.template.enter(
+            [forward[i] for i in self.nodes], [calls[i] for i in self.calls], grad=False
+        )
+        return {id(forward[i]): Tensor(d, view=False) for i, d in zip(self.ends, made, strict=True)}
+
+
+class _Forward:
+    """The nodes that a gradient flows along and their operands, numbered, and the key of it all."""
+
+    def __init__(self, order: Sequence[Node], root: Node) -> None:
+        self.numbers: dict[Node, int] = {}
+        self.calls: dict[Call, int] = {}
         self.usable = True
-        for node in added:
-            inputs: list[Any] = []
-            for i in node.inputs:
-                if i in index:
-                    inputs.append(index[i])
-                elif i.value is not None:
-                    inputs.append(i)
-                else:
-                    self.usable = False  # a rule brought a value of its own
-            self.steps.append((node.op, tuple(inputs), node.attrs, node.spec))
-            index[node] = len(index)
-        by_id = {id(node): number for node, number in numbers.items()}
-        self.ends = []
-        for key, d in ended.items():
-            if d.node in index:
-                self.ends.append((by_id[key], index[d.node]))
-            else:
+        numbers = self.numbers
+        parts: list[Any] = []
+        for node in order:
+            if node.hooks or node.retain or node.released:
                 self.usable = False
+                return
+            if node.leaf:
+                if node not in numbers:
+                    numbers[node] = len(numbers)
+                    parts.append((node.spec, True))
+                continue
+            call = closed(node)
+            if call is None and getattr(node.op, "personal", False):
+                self.usable = False
+                return
+            inputs = []
+            for i in node.inputs if call is None else call.inputs:
+                number = numbers.get(i)
+                if number is None:
+                    number = numbers[i] = len(numbers)
+                    parts.append((i.spec, i.needs_grad, i.value is None, i.leaf))
+                inputs.append(number)
+            numbers[node] = len(numbers)
+            if call is None:
+                parts.append((node.op, tuple(node.attrs.items()), node.spec, tuple(inputs)))
+            else:
+                self.calls.setdefault(call, len(self.calls))
+                parts.append((call.template, call.output(node), tuple(inputs)))
+        self.key = (numbers[root], *parts)
 
-    def instantiate(self, forward: Sequence[Node]) -> dict[int, Tensor]:
-        """Add the nodes anew; return the gradients by identity of their forward nodes."""
-        known = list(forward)
-        for op, inputs, attrs, spec in self.steps:
-            given = tuple([known[i] if type(i) is int else i for i in inputs])
-            known.append(enter(op, given, attrs, spec))
-        return {id(known[node]): Tensor(known[d], view=False) for node, d in self.ends}
-
-
-def _key(order: Sequence[Node], root: Node) -> tuple[Any, dict[Node, int]] | None:
-    """Return what gradients depend on, and the numbers of the forward nodes it speaks of."""
-    numbers: dict[Node, int] = {}
-    parts: list[Any] = []
-    for node in order:
-        if node.hooks or node.retain or node.released or getattr(node.op, "personal", False):
+    def gradient(self, added: Sequence[Node], ended: dict[int, Tensor]) -> _Gradient | None:
+        """Return what was recorded on these nodes, for others of the same key."""
+        inside: dict[Node, tuple[int, int]] = {}
+        constants: set[Node] = set()
+        calls = list(self.calls)
+        for number, call in enumerate(calls):
+            constants |= call.template.constants
+            for step, node in enumerate(call.open()):
+                if node not in self.numbers:
+                    inside[node] = (number, step)
+        read = {i for node in added for i in node.inputs}
+        used = sorted({inside[i][0] for i in read if i in inside})
+        read |= {i for number in used for i in calls[number].inputs}
+        given = [node for node in self.numbers if node in read]
+        inside = {node: (used.index(n), step) for node, (n, step) in inside.items() if n in used}
+        numbers = {node: number for number, node in enumerate(given)}
+        results = [d.node for d in ended.values()]
+        made = template_of(numbers, added, results, inside, constants)
+        whose = {id(node): number for node, number in self.numbers.items()}
+        if made is None or not all(key in whose for key in ended):
             return None
-        if node.leaf:
-            if node not in numbers:
-                numbers[node] = len(numbers)
-                parts.append((node.spec, True))
-            continue
-        inputs = []
-        for i in node.inputs:
-            number = numbers.get(i)
-            if number is None:
-                number = numbers[i] = len(numbers)
-                parts.append((i.spec, i.needs_grad, i.value is None, i.leaf))
-            inputs.append(number)
-        numbers[node] = len(numbers)
-        parts.append((node.op, tuple(node.attrs.items()), node.spec, tuple(inputs)))
-    return (numbers[root], *parts), numbers
+        ends = [whose[key] for key in ended]
+        return _Gradient(made, [self.numbers[node] for node in given], used, ends)
 
 
 def templated(
@@ -90,21 +106,22 @@ def templated(
     """
     if modes.observers or modes.recorder is not None:
         return flow()
-    found = _key(order, root)
-    if found is None:
+    forward = _Forward(order, root)
+    if not forward.usable:
         return flow()
-    key, numbers = found
-    template = _templates.get(key)
-    if template is not None:
+    key = forward.key
+    gradient = _templates.get(key)
+    if gradient is None:
+        if key in _templates:
+            return flow()
+        added: list[Node] = []
+        with observing(added.append):
+            ended = flow()
+        gradient = _templates[key] = forward.gradient(added, ended)
+        if len(_templates) > _MAX_TEMPLATES:
+            _templates.popitem(last=False)
+        if gradient is None:
+            return ended
+    else:
         _templates.move_to_end(key)
-        return template.instantiate(list(numbers))
-    if key in _templates:
-        return flow()
-    added: list[Node] = []
-    with observing(added.append):
-        ended = flow()
-    made = _Template(numbers, added, ended)
-    _templates[key] = made if made.usable else None
-    if len(_templates) > _MAX_TEMPLATES:
-        _templates.popitem(last=False)
-    return ended
+    return gradient.enter(list(forward.numbers), list(forward.calls))

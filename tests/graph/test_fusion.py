@@ -15,7 +15,7 @@ from clnet.engine.run import target
 
 
 def plan(*tensors: cn.Tensor) -> Plan:
-    return Plan(Graph([t.node for t in tensors]), target(cn.device()))
+    return Plan(Graph([t.node for t in tensors]).opened()[0], target(cn.device()))
 
 
 def files(*tensors: cn.Tensor) -> list[str]:
