@@ -105,15 +105,15 @@ class Node:
         self.inputs = inputs
         self.attrs = attrs or {}
         self.buffer = buffer
-        self.strides = strides
-        self.offset = offset
+        self.strides, self.offset = strides, offset
 
     def reset(self, spec: Spec, device: Any, value: bool | int | float | None = None) -> None:
         """Set what every node has, as it is at first."""
         self.spec = spec
         self.device = device
         self.value = value
-        self.buffer = self.strides = self.call = None
+        self.buffer = self.strides = None
+        self.call: Any = None
         self.offset = self.depth = 0
         self.needs_grad = self.leaf = self.released = self.retain = self.inner = False
         self.group: list[weakref.ref[Node]] | None = None
