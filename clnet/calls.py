@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable, Container, Mapping, Sequence
-from typing import Any, ParamSpec, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from clnet.core import Node, Tensor, follow
 from clnet.modes import modes, observing
@@ -20,6 +20,7 @@ from clnet.records import Op, Spec
 _MAX_TEMPLATES = 256
 
 P = ParamSpec("P")
+R = TypeVar("R", Tensor, tuple[Tensor, Tensor])
 
 
 class Template:
@@ -201,8 +202,10 @@ def template_of(
     return Template(len(numbers), list(borrowed), cast(Any, steps), outputs)
 
 
-def composite(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
+def composite(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function of tensors and settings record itself once for each kind of operands.
+
+    Its result is a tensor or a tuple of tensors.
 
     What it records may depend on the operands' specs and on the settings only. It is called as it
     is where somebody watches the recording, or where an operand is a number.
@@ -210,7 +213,7 @@ def composite(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
     known: dict[Any, Template | None] = {}
 
     @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if modes.observers or modes.recorder is not None:
             return function(*args, **kwargs)
         nodes: list[Node] = []
@@ -236,13 +239,15 @@ def composite(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
                 return function(*args, **kwargs)
             added: list[Node] = []
             with observing(added.append):
-                result = function(*args, **kwargs)
+                result: Any = function(*args, **kwargs)
             numbers = {node: number for number, node in enumerate(nodes)}
-            template = known[key] = template_of(numbers, added, [result.node])
+            results = result if isinstance(result, tuple) else (result,)
+            template = known[key] = template_of(numbers, added, [t.node for t in results])
             if len(known) > _MAX_TEMPLATES:
                 del known[next(iter(known))]
             if template is None:
-                return result
-        return Tensor(template.enter(nodes)[0], view=False)
+                return cast(R, result)
+        made = [Tensor(node, view=False) for node in template.enter(nodes)]
+        return cast(R, made[0] if len(made) == 1 else tuple(made))
 
     return call

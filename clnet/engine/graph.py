@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from clnet.calls import Call, CallNode
@@ -18,7 +18,6 @@ INTERNAL, KEEP, OUTPUT = 0, 1, 2
 class Graph:
     """The nodes that an evaluation has to look at, inputs first, and the key of their structure.
 
-    roots       what is asked for.
     nodes       in topological order; computed nodes and scalars are leaves.
     inputs      for each node, the positions of its inputs (leaves: none).
     flags       for each node INTERNAL, KEEP or OUTPUT.
@@ -27,7 +26,7 @@ class Graph:
     closed      whether there are calls in it that nobody looked into.
     """
 
-    __slots__ = ("closed", "flags", "inputs", "key", "nodes", "roots")
+    __slots__ = ("closed", "flags", "inputs", "key", "nodes")
 
     def __init__(self, roots: Sequence[Node]) -> None:
         nodes: list[Node] = []
@@ -38,6 +37,18 @@ class Graph:
         wanted = set(roots)
         key: list[Any] = []
         stack = list(reversed(roots))
+
+        def ask(members: Iterable[Node | None]) -> None:
+            for n in members:
+                if (
+                    n is not None
+                    and n.buffer is None
+                    and n not in wanted
+                    and n.holder() is not None
+                ):
+                    wanted.add(n)
+                    stack.insert(0, n)
+
         while stack:
             node = stack[-1]
             if node in index:
@@ -86,24 +97,17 @@ class Graph:
                     positions = tuple([index[n] for n in given])
                     entered = calls[call] = (len(calls), positions)
                     key.append((call.template, positions))
+                    others = [reference() for reference in call.outputs]
+                    ask(n for n in others if n is not node)
                 number, positions = entered
                 key.append((number, call.output(node), flag))
             all_inputs.append(positions)
             if node.group is not None:
                 # A loss and its gradients share work: computing one computes all that are held.
-                for reference in node.group:
-                    member = reference()
-                    if (
-                        member is not None
-                        and member.buffer is None
-                        and member not in wanted
-                        and member.holder() is not None
-                    ):
-                        wanted.add(member)
-                        stack.insert(0, member)
+                ask(reference() for reference in node.group)
         self.nodes, self.inputs, self.flags = nodes, all_inputs, flags
         self.key = tuple(key)
-        self.roots, self.closed = roots, bool(calls)
+        self.closed = bool(calls)
 
     def opened(self) -> tuple[Graph, list[Any] | None, bool]:
         """Return the graph with its calls opened, and where its nodes are found in this one.
@@ -121,17 +125,19 @@ class Graph:
                 for used in (call, *call.calls):
                     constants |= used.template.constants
                 call.open()
-        full = Graph(self.roots)
+        pairs = zip(self.nodes, self.flags, strict=True)
+        full = Graph([node for node, flag in pairs if flag == OUTPUT])
         index = {node: position for position, node in enumerate(self.nodes)}
         places: list[Any] = []
         reusable = True
-        for node, inputs in zip(full.nodes, full.inputs, strict=True):
-            place = index.get(node)
-            if place is None and not inputs:
+        for position, node in enumerate(full.nodes):
+            place: Any = index.get(node)
+            if place is None and not full.inputs[position]:
                 reusable = reusable and node in constants
-                places.append(node)
-            else:
-                places.append(place)
+                place = node
+            elif place is None:
+                full.flags[position] = INTERNAL
+            places.append(place)
         return full, places, reusable
 
 

@@ -29,6 +29,11 @@ from clnet.nn.activation import (
     Softsign,
     Tanh,
 )
+from clnet.nn.cell import (
+    GRUCell,
+    LSTMCell,
+    RNNCell,
+)
 from clnet.nn.clip import (
     clip_grad_norm_,
     clip_grad_value_,
@@ -68,8 +73,9 @@ from clnet.nn.parameter import (
     Parameter,
 )
 from clnet.nn.recurrent import (
+    GRU,
+    LSTM,
     RNN,
-    RNNCell,
 )
 
 __all__ = [
@@ -77,6 +83,8 @@ __all__ = [
     "ELU",
     "GELU",
     "GLU",
+    "GRU",
+    "LSTM",
     "RNN",
     "SELU",
     "BCELoss",
@@ -87,6 +95,7 @@ __all__ = [
     "Dropout1d",
     "Embedding",
     "Flatten",
+    "GRUCell",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
@@ -94,6 +103,7 @@ __all__ = [
     "Identity",
     "KLDivLoss",
     "L1Loss",
+    "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
     "Linear",

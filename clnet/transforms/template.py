@@ -67,8 +67,8 @@ class _Forward:
             if call is None:
                 parts.append((node.op, tuple(node.attrs.items()), node.spec, tuple(inputs)))
             else:
-                self.calls.setdefault(call, len(self.calls))
-                parts.append((call.template, call.output(node), tuple(inputs)))
+                number = self.calls.setdefault(call, len(self.calls))
+                parts.append((call.template, number, call.output(node), tuple(inputs)))
         self.key = (numbers[root], *parts)
 
     def gradient(self, added: Sequence[Node], ended: dict[int, Tensor]) -> _Gradient | None:

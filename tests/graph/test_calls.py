@@ -166,3 +166,26 @@ def test_only_operands_that_gradients_flow_from_need_one() -> None:
         assert compared(data(3), data(3, grad=True)).requires_grad
         with cn.no_grad():
             assert not compared(data(3), data(3, grad=True)).requires_grad
+
+
+def test_results_of_one_call_that_are_held_are_computed_together() -> None:
+    both = composite(lambda x: (x.exp() * 2, x.exp()))  # type: ignore[return-value]
+    x = data(5)
+    for _ in range(3):
+        a, b = both(x)
+        a.numpy()
+        assert b.node.buffer is not None
+        np.testing.assert_allclose(b.numpy() * 2, a.numpy(), rtol=1e-6)
+        a, _ = both(x)
+        np.testing.assert_allclose(a.numpy(), 2 * np.exp(x.numpy()), rtol=1e-6)
+
+
+def test_a_result_that_only_others_need_is_computed_when_they_are() -> None:
+    both = composite(lambda x: (x.exp() * 2, x.exp()))  # type: ignore[return-value]
+    x = data(5, grad=True)
+    for _ in range(3):
+        a, b = both(x)
+        c = b + 1
+        del b
+        a.detach().numpy()
+        np.testing.assert_allclose(c.detach().numpy(), np.exp(x.detach().numpy()) + 1, rtol=1e-6)

@@ -109,6 +109,8 @@ FUNCTIONS = {
     ),
 }
 _X = {"x": (3, 2, 3)}
+# An LSTM returns its states as a tuple of their own.
+_FLAT = "(lambda output, states: (output, *states))"
 MODULES = {
     "Linear": Case("m(x)", {"x": (2, 4)}, "nn.Linear(4, 3)"),
     "Bilinear": Case("m(x, y)", {"x": (2, 3), "y": (2, 4)}, "nn.Bilinear(3, 4, 2)"),
@@ -124,6 +126,27 @@ MODULES = {
     ),
     "RNN, unbatched": Case(
         "m(x, h)", {"x": (3, 3), "h": (2, 4)}, "nn.RNN(3, 4, bias=False, bidirectional=True)"
+    ),
+    "LSTMCell": Case("m(x, (h, c))", {"x": (2, 3), "h": (2, 4), "c": (2, 4)}, "nn.LSTMCell(3, 4)"),
+    "LSTMCell, unbatched": Case("m(x)", {"x": (3,)}, "nn.LSTMCell(3, 4, bias=False)"),
+    "GRUCell": Case("m(x, h)", {"x": (2, 3), "h": (2, 4)}, "nn.GRUCell(3, 4)"),
+    "GRUCell, unbatched": Case("m(x)", {"x": (3,)}, "nn.GRUCell(3, 4, bias=False)"),
+    "LSTM": Case(f"{_FLAT}(*m(x))", _X, "nn.LSTM(3, 4)"),
+    "LSTM, both directions": Case(
+        f"{_FLAT}(*m(x, (h, c)))", {**_X, "h": (4, 3, 4), "c": (4, 3, 4)},
+        "nn.LSTM(3, 4, num_layers=2, batch_first=True, bidirectional=True)",
+    ),
+    "LSTM, projected": Case(
+        f"{_FLAT}(*m(x, (h, c)))", {"x": (3, 3), "h": (4, 2), "c": (4, 4)},
+        "nn.LSTM(3, 4, proj_size=2, num_layers=2, bias=False, bidirectional=True)",
+    ),
+    "GRU": Case("m(x)", _X, "nn.GRU(3, 4)"),
+    "GRU, both directions": Case(
+        "m(x, h)", {**_X, "h": (4, 3, 4)},
+        "nn.GRU(3, 4, num_layers=2, batch_first=True, bidirectional=True)",
+    ),
+    "GRU, unbatched": Case(
+        "m(x, h)", {"x": (3, 3), "h": (2, 4)}, "nn.GRU(3, 4, bias=False, bidirectional=True)"
     ),
 }  # fmt: skip
 CASES = {**FUNCTIONS, **MODULES}
@@ -149,7 +172,9 @@ def run(name: str, nn: Any, F: Any, tensor: Callable[..., Any], load: Any) -> di
     found = eval(case.code, scope)
     results = found if isinstance(found, tuple) else (found,)
     terms = [(y * tensor(np.asarray(random.randn(*tuple(y.shape))))).sum() for y in results]
-    total = terms[0] if len(terms) == 1 else terms[0] + terms[1]
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
     total.backward()
     kept = {f"result {i}": y.detach() for i, y in enumerate(results)}
     kept.update({f"gradient of {k}": v.grad for k, v in leaves.items() if v.grad is not None})
