@@ -17,7 +17,8 @@
 //   reduce_columns  a work-group of one item takes REDUCE_COLUMNS neighbours along the last kept
 //                   dim, whose stride in x is 1: global (ceil(columns / REDUCE_COLUMNS), rows,
 //                   chunks)
-//   reduce_group    a work-group of LOCAL items an output: global (LOCAL, outputs * chunks)
+//   reduce_group    a work-group of LOCAL items an output: global (LOCAL, outputs * chunks);
+//                   `one_dim`: there is one reduced dim, of stride xs
 // Entries:
 //   reduce_plain
 //   reduce_rows
@@ -200,7 +201,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(reduce_
 #endif
 __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(reduce_group)(
     __global const STORAGE(X) *x, const long x0, __global STORAGE(Y) *y, const long y0,
-    const INDEX chunks, const INDEX length, const INDEX total, DIMS(KEPT, k), DIMS(REDUCED, r)) {
+    const INDEX chunks, const INDEX length, const INDEX total, const int one_dim, const INDEX xs,
+    DIMS(KEPT, k), DIMS(REDUCED, r)) {
   __local ACC part[LOCAL];
   const int item = (int)get_local_id(0);
   const INDEX o = (INDEX)get_global_id(1);
@@ -209,7 +211,34 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(red
   INDEX from = 0;
   OFFSET(KEPT, output, k, k, from)
   __global const STORAGE(X) *p = x + x0 + from;
-  FOLD_WALK(mine, p, begin + item, min(begin + length, total), LOCAL)
+  const INDEX end = min(begin + length, total);
+  ACC mine;
+  if (one_dim) {  // no divisions, and four loads on their way at once
+    ACC sum = fold_START, lost = 0;
+    INDEX e = begin + item;
+    while (e + 3 * LOCAL < end) {
+      ACC a = fold_START, b = fold_START, c = fold_START, d = fold_START;
+      for (int k = 0; k < REDUCE_BLOCK && e + 3 * LOCAL < end; k += 4, e += 4 * LOCAL) {
+        JOIN_TERM(a, p, e * xs)
+        JOIN_TERM(b, p, (e + LOCAL) * xs)
+        JOIN_TERM(c, p, (e + 2 * LOCAL) * xs)
+        JOIN_TERM(d, p, (e + 3 * LOCAL) * xs)
+      }
+      a = (ACC)FOLD(_JOIN)(a, b);
+      c = (ACC)FOLD(_JOIN)(c, d);
+      a = (ACC)FOLD(_JOIN)(a, c);
+      ADD_BLOCK(sum, lost, a)
+    }
+    for (; e < end; e += LOCAL) {
+      const ACC term = TERM(p, e * xs);
+      ADD_BLOCK(sum, lost, term)
+    }
+    (void)lost;
+    mine = FOLD_RESULT(sum, lost);
+  } else {
+    FOLD_WALK(walked, p, begin + item, end, LOCAL)
+    mine = walked;
+  }
   part[item] = mine;
   for (int half_ = LOCAL / 2; half_ > 0; half_ /= 2) {
     barrier(CLK_LOCAL_MEM_FENCE);

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -105,7 +106,7 @@ class Programs:
         # leave the source behind in a temporary file.
         program = cl._cl._Program(self._context, text)
         try:
-            program.build(OPTIONS.encode(), [self._device])
+            self._compile(program)
         except cl.Error as error:
             log = program.get_build_info(self._device, cl.program_build_info.LOG)
             error.clnet_log = str(log or error).strip()
@@ -118,8 +119,14 @@ class Programs:
 
     def _load(self, binary: bytes) -> Any:
         program = cl._cl._Program(self._context, [self._device], [binary])
-        program.build(OPTIONS.encode(), [self._device])
+        self._compile(program)
         return program
+
+    def _compile(self, program: Any) -> None:
+        with warnings.catch_warnings():
+            # NVIDIA's compiler has remarks on what it builds without a fault.
+            warnings.simplefilter("ignore", cl.CompilerWarning)
+            program.build(OPTIONS.encode(), [self._device])
 
     def _build_error(self, source: Source, error: Exception) -> BuildError:
         log = getattr(error, "clnet_log", str(error))

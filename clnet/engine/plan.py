@@ -202,12 +202,12 @@ class Plan(RowLaunches):
         return places, layouts, op.kernel(self._target, node.spec, tuple(layouts), **node.attrs)
 
     def _product(self, unit: Stored) -> None:
-        """Add the launch of a product that applies a chain as it stores, or both apart."""
+        """Add a product whose last launch applies a chain as it stores, or both apart."""
         graph, product = self._graph, unit.product
         members = unit.group.members
         root = graph.nodes[members[-1]]
         places, layouts, launches = self._kernel_launches(product)
-        if len(launches) != 1 or "STORED" not in dict(launches[0].defines):
+        if not launches or "STORED" not in dict(launches[-1].defines):
             self._kernel_op(product)
             if unit.seen != product:
                 self._single(unit.seen)
@@ -233,16 +233,16 @@ class Plan(RowLaunches):
                 strides = (root.spec.shape[-1], 1)
             given.append((i, dtype, strides[1]))
             extra.buffer(place.slot, place.offset, dtype.itemsize)
-            index = NUMPY_TYPES[dict(launches[0].defines)["INDEX"]]
+            index = NUMPY_TYPES[dict(launches[-1].defines)["INDEX"]]
             extra.static(index, strides[0])
             extra.static(index, strides[1])
             reads.add(place.slot)
         steps = [(m, graph.nodes[m].spec.dtype, *self._step(m)) for m in members]
         macros = stored_macros(unit.seen, graph.nodes[product].spec.dtype, given, steps)
-        defines = tuple((k, macros.get(k, v)) for k, v in launches[0].defines)
+        defines = tuple((k, macros.get(k, v)) for k, v in launches[-1].defines)
         self._places[members[-1]] = self._places[product] = self._new(root.spec)
-        launch = replace(launches[0], defines=defines)
-        self._launch_all(product, [launch], places, layouts, graph.inputs[product])
+        launches = [*launches[:-1], replace(launches[-1], defines=defines)]
+        self._launch_all(product, launches, places, layouts, graph.inputs[product])
         del self._places[product]
         task = self.tasks[-1]
         task.arguments.extend(extra)

@@ -47,6 +47,8 @@ _ONE_GROUP = 64**3
 _TILES = {"tile_m": 8, "tile_n": 32}
 # Rows, columns and steps of k that a work-group packs: together half a second-level cache.
 _BLOCK, _DEPTH = 256, 256
+# Steps of k that GPUs bring to local memory at once, and that a work-group takes at least.
+_TILE_K, _LEAST_SPAN = 16, 128
 
 
 # --- the record ----------------------------------------------------------------------------------
@@ -85,12 +87,8 @@ def _matmul_kernel(target: Target, out: Spec, ins: tuple[Layout, ...]) -> list[L
     batches = prod(sizes)
     if target.type == "cpu" and x.dtype.kind == "f":
         return [_blocked(target, x, (batches, m, n, k), (am, ak, bk, bn), batch, defines)]
-    if target.type != "cpu" and min(m, n) >= 16 and target.max_work_group >= 256:
-        tile, depth = (64, 16) if x.dtype.itemsize < 8 else (32, 16)
-        tiles = (("TILE_M", str(tile)), ("TILE_N", str(tile)), ("TILE_K", str(depth)))
-        size = (16 * ceil_div(n, tile), 16 * ceil_div(m, tile), batches)
-        tiled: tuple[Argument, ...] = (In(0), In(1), Out(), *shape, *steps, *batch)
-        return [Launch("matmul.cl", "matmul_tiled", (*defines, *tiles), tiled, size, (16, 16, 1))]
+    if target.type != "cpu" and target.max_work_group >= 256 and _worth_tiles(m, n, k):
+        return _tiled(target, x, (batches, m, n, k), (*shape, *steps), batch, defines)
     each = share(target, m * n, k)
     args: tuple[Argument, ...] = (
         In(0),
@@ -105,6 +103,59 @@ def _matmul_kernel(target: Target, out: Spec, ins: tuple[Layout, ...]) -> list[L
     plain = launch_1d("matmul.cl", "matmul_plain", defines, args, ceil_div(m * n, each), local)
     whole = (*plain.global_size, batches)
     return [Launch(plain.file, plain.entry, plain.defines, plain.args, whole, (local, 1))]
+
+
+def _worth_tiles(m: int, n: int, k: int) -> bool:
+    """Whether tiles of 64 x 64 that are mostly padding still beat one item for each result."""
+    return min(m, n) >= 16 or (k >= 128 and m * n * k >= 1 << 18)
+
+
+def _tiled(
+    target: Target,
+    x: Layout,
+    sizes: tuple[int, int, int, int],
+    numbers: tuple[Scalar, ...],
+    batch: list[Scalar],
+    defines: tuple[tuple[str, str], ...],
+) -> list[Launch]:
+    """Return the launches of matmul_tiled, or of matmul_split where C alone is too few tiles."""
+    batches, m, n, k = sizes
+    each = accumulator(x.dtype).itemsize
+    chosen = target.tuning.get("matmul_tiled", {})
+    depth = chosen.get("tile_k", _TILE_K)
+
+    def tiles_of(tile_m: int, tile_n: int) -> int:
+        return batches * ceil_div(m, tile_m) * ceil_div(n, tile_n)
+
+    def fits(tile_m: int, tile_n: int) -> bool:
+        return 2 * depth * (tile_m + tile_n + 8) * each <= target.local_memory
+
+    for tile_m, tile_n in ((128, 128), (64, 128), (128, 64)):
+        if tiles_of(tile_m, tile_n) >= target.compute_units and fits(tile_m, tile_n):
+            break
+    else:
+        tile_m = tile_n = 64
+        while not fits(64, 64) and depth > 8:
+            depth //= 2
+    groups = tiles_of(tile_m, tile_n)
+    slices = 1
+    if groups < target.compute_units:
+        slices = max(1, min(ceil_div(2 * target.compute_units, groups), k // _LEAST_SPAN))
+    span = ceil_div(ceil_div(k, slices), depth) * depth
+    slices = ceil_div(k, span)
+    tiles = (("TILE_M", str(tile_m)), ("TILE_N", str(tile_n)), ("TILE_K", str(depth)))
+    size = (16 * ceil_div(n, tile_n), 16 * ceil_div(m, tile_m), batches * slices)
+    args: tuple[Argument, ...]
+    if slices == 1:
+        args = (In(0), In(1), Out(), *numbers, *batch)
+        return [Launch("matmul.cl", "matmul_tiled", (*defines, *tiles), args, size, (16, 16, 1))]
+    partial = Scratch("partial", batches * slices * m * n * each, each)
+    index = dict(defines)["INDEX"]
+    args = (In(0), In(1), partial, *numbers, *scalars(index, slices, span), *batch)
+    split = Launch("matmul.cl", "matmul_split", (*defines, *tiles), args, size, (16, 16, 1))
+    args = (partial, Out(), *scalars(index, batches, m, n, slices))
+    count, local = batches * m * n, work_group(target)
+    return [split, launch_1d("matmul.cl", "matmul_join", defines, args, count, local)]
 
 
 def _blocked(

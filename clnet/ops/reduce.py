@@ -34,6 +34,7 @@ from clnet.records import (
     Op,
     Out,
     Sample,
+    Scalar,
     Scratch,
     Spec,
     Target,
@@ -123,6 +124,7 @@ def _pass(
         ("INDEX", index),
     )
     numbers: tuple[int, ...]
+    flags: tuple[Argument, ...] = ()
     size: tuple[int, ...]
     local: tuple[int, ...] = (1,)
     inner_k, inner_r = (kept, kept_strides), (reduced, reduced_strides)
@@ -134,6 +136,7 @@ def _pass(
             size, local = (ceil_div(outputs * chunks, items) * items,), (items,)
         else:
             entry, numbers = "reduce_group", (chunks, length, total)
+            flags = (Scalar("int", len(reduced) == 1), Scalar(index, reduced_strides[-1]))
             size, local = (items, outputs * chunks), (items, 1)
     elif columns:
         entry, numbers = "reduce_columns", (kept[-1], chunks, length, total)
@@ -147,7 +150,7 @@ def _pass(
         inner_r = reduced[:-1], reduced_strides[:-1]
         size = (ceil_div(outputs * chunks, each),)
     dims_args = (*walk(index, rank, *inner_k), *walk(index, rank, *inner_r))
-    args: tuple[Argument, ...] = (source, result, *scalars(index, *numbers), *dims_args)
+    args: tuple[Argument, ...] = (source, result, *scalars(index, *numbers), *flags, *dims_args)
     return Launch("reduce.cl", entry, defines, args, size, local)
 
 

@@ -11,7 +11,7 @@ from clnet.core import Tensor, method
 from clnet.dtypes import as_dtype, int64
 from clnet.ops.dims import as_dim
 from clnet.ops.elementwise import cast
-from clnet.ops.launch import accumulator, ceil_div, index_type, scalars
+from clnet.ops.launch import accumulator, ceil_div, index_type, scalars, work_group
 from clnet.ops.views import slice_
 from clnet.records import (
     Arg,
@@ -28,7 +28,7 @@ from clnet.records import (
     register,
 )
 
-# Neighbours along the innermost dimension that a work-item takes: as in kernels/scan.cl.
+# Neighbours along the innermost dim that a work-item of a CPU takes.
 _WIDTH = 64
 
 
@@ -38,28 +38,40 @@ def _kernel(target: Target, out: Spec, ins: tuple[Layout, ...], dim: int) -> lis
         return []
     outer, n, inner = prod(x.shape[:dim]), x.shape[dim], prod(x.shape[dim + 1 :])
     index = index_type(x)
-    defines = (
+    local = work_group(target)
+    # Neighbours along the innermost dim that a work-item takes; a group of GPUs may take a row.
+    width = _WIDTH if target.type == "cpu" else 1
+    rows = local > 1 and inner == 1
+    defines: tuple[tuple[str, str], ...] = (
         ("X", x.dtype.name),
         ("Y", out.dtype.name),
         ("REDUCE", "sum"),
         ("INDEX", index),
+        ("LOCAL", str(local)),
     )
-    columns = ceil_div(inner, _WIDTH)
+    if not rows:
+        defines = (*defines, ("WIDTH", str(width)))
+    columns = ceil_div(inner, width)
     wanted = 4 * target.compute_units if target.type == "cpu" else 256 * target.compute_units
+    least = 256
+    if rows:
+        wanted, least = 8 * target.compute_units, 32 * local
     # Every chunk but the first adds up the totals before it, so there are not too many of them.
-    chunks = max(1, min(ceil_div(wanted, columns * outer), n // 256, 256))
+    chunks = max(1, min(ceil_div(wanted, columns * outer), n // least, 256))
     length = ceil_div(n, chunks)
     chunks = ceil_div(n, length)
-    size = (columns, outer, chunks)
+    size = (local if rows else ceil_div(columns, local) * local, outer, chunks)
     numbers = scalars(index, n, inner, length)
     each = accumulator(out.dtype).itemsize
     totals = Scratch("totals", outer * chunks * inner * each, each)
     args: tuple[Argument, ...] = (In(0), totals, Out(), *numbers)
-    last = Launch("scan.cl", "scan_chunks", defines, args, size, (1, 1, 1))
+    entry = "scan_group" if rows else "scan_chunks"
+    last = Launch("scan.cl", entry, defines, args, size, (local, 1, 1))
     if chunks == 1:
         return [last]
     first: tuple[Argument, ...] = (In(0), totals, *numbers)
-    return [Launch("scan.cl", "scan_totals", defines, first, size, (1, 1, 1)), last]
+    entry = "scan_group_totals" if rows else "scan_totals"
+    return [Launch("scan.cl", entry, defines, first, size, (local, 1, 1)), last]
 
 
 def _reference(x: Any, dim: int) -> Any:

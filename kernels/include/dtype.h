@@ -5,6 +5,7 @@
 //
 //   STORAGE(dtype)          type of an element in a buffer
 //   ARITH(dtype)            type to compute with: float for the 16-bit floats
+//   ARITH4(dtype)           four of them as a vector (not of bool)
 //   LOAD(dtype, p, i)       element i of buffer p, as ARITH(dtype)
 //   STORE(dtype, p, i, v)   write v (an ARITH(dtype)) as element i of p; rounds to nearest even
 //   ROUND(dtype, v)         what storing v and loading it again gives
@@ -31,6 +32,7 @@
 
 #define STORAGE(dtype) DTYPE_PASTE(storage_, dtype)
 #define ARITH(dtype) DTYPE_PASTE(arith_, dtype)
+#define ARITH4(dtype) DTYPE_PASTE(arith4_, dtype)
 #define LOAD(dtype, p, i) DTYPE_PASTE(load_, dtype)(p, i)
 #define STORE(dtype, p, i, v) DTYPE_PASTE(store_, dtype)(p, i, v)
 #define ROUND(dtype, v) DTYPE_PASTE(round_, dtype)(v)
@@ -44,6 +46,7 @@
 // --- float32 -----------------------------------------------------------------------------------
 typedef float storage_float32;
 typedef float arith_float32;
+typedef float4 arith4_float32;
 #define load_float32(p, i) ((p)[i])
 #define store_float32(p, i, v) ((p)[i] = (v))
 #define round_float32(v) (v)
@@ -58,6 +61,7 @@ typedef float arith_float32;
 #ifdef cl_khr_fp64
 typedef double storage_float64;
 typedef double arith_float64;
+typedef double4 arith4_float64;
 #endif
 #define load_float64(p, i) ((p)[i])
 #define store_float64(p, i, v) ((p)[i] = (v))
@@ -72,6 +76,7 @@ typedef double arith_float64;
 // --- float16: IEEE binary16 --------------------------------------------------------------------
 typedef half storage_float16;
 typedef float arith_float16;
+typedef float4 arith4_float16;
 #define load_float16(p, i) vload_half((size_t)(i), p)
 #define store_float16(p, i, v) vstore_half_rte(v, (size_t)(i), p)
 #define round_float16(v) float16_rounded(v)
@@ -98,6 +103,7 @@ static inline float float16_rounded(float v) {
 // --- bfloat16: the upper half of a float32 -----------------------------------------------------
 typedef ushort storage_bfloat16;
 typedef float arith_bfloat16;
+typedef float4 arith4_bfloat16;
 #define load_bfloat16(p, i) as_float((uint)(p)[i] << 16)
 #define store_bfloat16(p, i, v) ((p)[i] = bfloat16_bits(v))
 #define round_bfloat16(v) as_float((uint)bfloat16_bits(v) << 16)
@@ -119,6 +125,7 @@ static inline ushort bfloat16_bits(float v) {
 // --- integers ----------------------------------------------------------------------------------
 typedef int storage_int32;
 typedef int arith_int32;
+typedef int4 arith4_int32;
 #define load_int32(p, i) ((p)[i])
 #define store_int32(p, i, v) ((p)[i] = (v))
 #define round_int32(v) (v)
@@ -131,6 +138,7 @@ typedef int arith_int32;
 
 typedef long storage_int64;
 typedef long arith_int64;
+typedef long4 arith4_int64;
 #define load_int64(p, i) ((p)[i])
 #define store_int64(p, i, v) ((p)[i] = (v))
 #define round_int64(v) (v)
@@ -144,6 +152,7 @@ typedef long arith_int64;
 // A float goes to uint8 through int, so that -1.0 becomes 255, as -1 does.
 typedef uchar storage_uint8;
 typedef uchar arith_uint8;
+typedef uchar4 arith4_uint8;
 #define load_uint8(p, i) ((p)[i])
 #define store_uint8(p, i, v) ((p)[i] = (v))
 #define round_uint8(v) (v)
