@@ -2,6 +2,7 @@
 """Compare clnet with PyTorch, JAX and NumPy on pieces of work, and write benchmarks/RESULTS.md.
 
     python benchmarks/compare.py [--rounds 5] [--only PART OF A TITLE] [--write]
+    TORCH_DEVICE=cuda python benchmarks/compare.py      PyTorch on the GPU (float32, TF32 off)
 
 Every contender works in a process of its own, and all are asked in turn, so that a drift of the
 machine's load meets all alike; a figure is the median over rounds of the median of a round. Every
@@ -16,6 +17,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -98,12 +100,10 @@ def processor() -> str:
 def page(found: dict[str, dict[str, float | None]], device: str, rounds: int) -> str:
     """Return the results as Markdown."""
     lines = [
-        "# Results",
+        f"## {device}",
         "",
-        f"{datetime.date.today()}, {os.cpu_count()} cores of {processor()}; clnet on {device}.",
-        "Written by `python benchmarks/compare.py --write`.",
-        f"Medians of {rounds} rounds, in milliseconds, waiting for the result included.",
-        "Only the ratio means anything on another machine: above 1 clnet is faster.",
+        f"{datetime.date.today()}, {os.cpu_count()} cores of {processor()}, PyTorch on "
+        f"{os.environ.get('TORCH_DEVICE', 'cpu')}. Medians of {rounds} rounds.",
         "",
         "| work | clnet | compiled | PyTorch | JAX jit | NumPy "
         "| PyTorch / clnet | PyTorch / compiled | JAX / clnet |",
@@ -120,6 +120,14 @@ def page(found: dict[str, dict[str, float | None]], device: str, rounds: int) ->
         cells += [ratio(row, *pair) for pair in pairs]
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def write_section(text: str) -> None:
+    """Put a section, its heading first, into the page, in place of the one of the same heading."""
+    intro, *sections = re.split(r"^(?=## )", RESULTS.read_text(), flags=re.MULTILINE)
+    heading = text.partition("\n")[0]
+    kept = [section.rstrip() for section in sections if section.partition("\n")[0] != heading]
+    RESULTS.write_text("\n\n".join([intro.rstrip(), text.rstrip(), *kept]) + "\n")
 
 
 def main() -> None:
@@ -140,9 +148,7 @@ def main() -> None:
     text = page(found, str(f.device()), options.rounds)
     print(text)
     if options.write:
-        old = RESULTS.read_text() if RESULTS.exists() else ""
-        costs = old[old.index("\n## ") :] if "\n## " in old else ""
-        RESULTS.write_text(text + costs)
+        write_section(text)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from compare import write_section
+
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 HEADING = "## What clnet itself costs"
 sys.path.insert(0, str(ROOT))
 
@@ -124,8 +125,7 @@ def main() -> None:
     text = "\n".join(lines) + "\n"
     print(text)
     if options.write:
-        before = RESULTS.read_text().partition(HEADING)[0].rstrip()
-        RESULTS.write_text(f"{before}\n\n{text}")
+        write_section(text)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Each returns a step, and how to wait for what it enqueued; None where the conten
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,10 +31,12 @@ def framework(name: str) -> tuple[Any, Callable[[], Any]]:
         return clnet, clnet.synchronize
     import torch
 
+    on = os.environ.get("TORCH_DEVICE", "cpu")
+    torch.set_default_device(on)
     torch.F = torch.nn.functional
     torch.clip = torch.nn.utils.clip_grad_norm_
     torch.eval = lambda *tensors: None
-    return torch, lambda: None
+    return torch, torch.cuda.synchronize if on == "cuda" else lambda: None
 
 
 def random(*shape: int) -> np.ndarray:
@@ -49,6 +52,8 @@ def matmul(name: str) -> Work:
     if name == "jax":
         import jax
 
+        # GPUs would round the operands to TF32.
+        jax.config.update("jax_default_matmul_precision", "highest")
         f, x, y = jax.jit(lambda x, y: x @ y), jax.numpy.asarray(a), jax.numpy.asarray(b)
         return lambda: f(x, y).block_until_ready(), lambda: None
     c, wait = framework(name)

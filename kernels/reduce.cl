@@ -224,9 +224,9 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(red
         JOIN_TERM(c, p, (e + 2 * LOCAL) * xs)
         JOIN_TERM(d, p, (e + 3 * LOCAL) * xs)
       }
-      a = (ACC)FOLD(_JOIN)(a, b);
-      c = (ACC)FOLD(_JOIN)(c, d);
       a = (ACC)FOLD(_JOIN)(a, c);
+      b = (ACC)FOLD(_JOIN)(b, d);
+      a = (ACC)FOLD(_JOIN)(a, b);
       ADD_BLOCK(sum, lost, a)
     }
     for (; e < end; e += LOCAL) {

@@ -81,17 +81,38 @@
   } \
   ROWS_PASTE(result_, k)
 #else
-#define ROWS_LANES 1
+// Four elements on their way at once, added in the order of reduce_group.
+#define ROWS_LANES 4
 #define FOLDING_LOOP(k) \
   ROWS_PASTE(declare_, k) \
-  for (INDEX c = item; c < n;) { \
-    const int l = 0; \
-    ROWS_PASTE(start_, k) \
-    for (int b_ = 0; b_ < ROWS_BLOCK && c < n; b_++, c += LOCAL) { \
+  { \
+    INDEX i = item; \
+    while (i + (ROWS_LANES - 1) * LOCAL < n) { \
+      for (int l = 0; l < ROWS_LANES; l++) { \
+        ROWS_PASTE(start_, k) \
+      } \
+      for (int b_ = 0; b_ < ROWS_BLOCK && i + (ROWS_LANES - 1) * LOCAL < n; b_ += ROWS_LANES) { \
+        _Pragma("unroll") for (int l = 0; l < ROWS_LANES; l++) { \
+          const INDEX c = i + l * LOCAL; \
+          ROWS_PASTE(body_, k) \
+          ROWS_PASTE(join_, k) \
+        } \
+        i += ROWS_LANES * LOCAL; \
+      } \
+      for (int half_ = ROWS_LANES / 2; half_ > 0; half_ /= 2) \
+        for (int l = 0; l < half_; l++) { \
+          ROWS_PASTE(halve_, k) \
+        } \
+      ROWS_PASTE(carry_, k) \
+    } \
+    for (; i < n; i += LOCAL) { \
+      const int l = 0; \
+      const INDEX c = i; \
+      ROWS_PASTE(start_, k) \
       ROWS_PASTE(body_, k) \
       ROWS_PASTE(join_, k) \
+      ROWS_PASTE(carry_, k) \
     } \
-    ROWS_PASTE(carry_, k) \
   } \
   barrier(CLK_LOCAL_MEM_FENCE); \
   ROWS_PASTE(part_, k) \

@@ -13,7 +13,8 @@ from clnet.device.runtime import Device
 from clnet.device.sources import KernelSource
 
 _ROUNDS = 5
-_COPIED = 1 << 24  # floats: beyond every cache
+# Floats beyond every cache; on GPUs enough that the launch itself does not count.
+_COPIED, _COPIED_GPU = 1 << 24, 1 << 27
 _TURNS = 1 << 14
 
 
@@ -29,8 +30,8 @@ class Limits:
 def limits(on: Device) -> Limits:
     """Measure a device's limits, which takes about half a second; once for each process.
 
-    Arithmetic: fused multiply-adds on registers. Bandwidth: a copy of 64 MB, read and written bytes
-    counted.
+    Arithmetic: fused multiply-adds on registers. Bandwidth: a copy of 64 MB (512 MB on GPUs), read
+    and written bytes counted.
     """
     cpu = on.type == "cpu"
     local = 1 if cpu else min(256, on.caps.max_work_group)
@@ -45,7 +46,7 @@ def limits(on: Device) -> Limits:
     peak.raw.set_args(out, 0.5, 0.25, _TURNS)
     seconds = _median(on, lambda: on.enqueue(peak, (items,), (local,)))
     flops = items * _TURNS * 8 * 2 * lanes / seconds
-    n = min(_COPIED, on.caps.max_allocation // 8)
+    n = min(_COPIED if cpu else _COPIED_GPU, on.caps.max_allocation // 8, on.caps.memory // 32)
     x, y = on.upload(np.zeros(n, np.float32)), on.allocate(4 * n)
     chunk = 16384 if cpu else 1
     copies = -(-n // chunk)

@@ -14,7 +14,7 @@ from typing import Any
 
 from clnet.device import binaries, profiling
 from clnet.device.opencl import cl, device_error
-from clnet.device.sources import KernelSource, SerialSource, excerpt, program_text
+from clnet.device.sources import KernelSource, SerialSource, excerpt, located, program_text
 from clnet.errors import BuildError
 
 Source = KernelSource | SerialSource
@@ -25,6 +25,9 @@ OPTIONS = "-cl-std=CL1.2"
 # What compilers write before the line of an error: clang's and PoCL's file:line:column, NVIDIA's
 # and Intel's older file(line).
 _PLACE = re.compile(r"([\w.-]+\.(?:cl|h))(?::(\d+)(?::\d+)?|\((\d+)\))")
+
+# NVIDIA's compiler counts the lines of the whole program and names no files.
+_LINE = re.compile(r"<kernel>:(\d+)")
 
 
 class Kernel:
@@ -130,7 +133,8 @@ class Programs:
 
     def _build_error(self, source: Source, error: Exception) -> BuildError:
         log = getattr(error, "clnet_log", str(error))
-        lines = log.splitlines()
+        text = program_text([source])
+        lines = [_LINE.sub(lambda m: located(text, int(m[1])), line) for line in log.splitlines()]
         places = [
             place
             for line in sorted(lines, key=lambda line: "error" not in line.lower())

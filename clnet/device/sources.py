@@ -34,6 +34,7 @@ PRELUDE = """\
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
 #endif
 """
+_LINE = re.compile(r'#line (\d+) "([^"]*)"')
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+"([^"]+)"[ \t]*(?://.*)?$')
 
 
@@ -170,6 +171,19 @@ def program_text(sources: Sequence[KernelSource | SerialSource]) -> str:
     plain.update(part for s in serial for part in s.parts)
     ordered = sorted(plain, key=lambda source: source.name)
     return "\n".join([PRELUDE, *map(source_text, ordered), *(s.text for s in serial), ""])
+
+
+def located(text: str, line: int) -> str:
+    """Return the file and line, by `#line`, of a line of a program's text.
+
+    >>> located('#line 1 "a.cl"\\nint x;\\n#line 7 "b.h"\\nint y;', 4)
+    'b.h:7'
+    """
+    file, number = "program", 0
+    for given in text.splitlines()[:line]:
+        moved = _LINE.match(given)
+        file, number = (moved[2], int(moved[1]) - 1) if moved else (file, number + 1)
+    return f"{file}:{number}"
 
 
 def excerpt(file: str, line: int, around: int = 2) -> str:

@@ -157,7 +157,12 @@ class _Writer:
         return step_code(Step(self.names[position], node.spec.dtype, expr, tuple(reads)))
 
     def _expensive(self, position: int, memo: dict[int, bool]) -> bool:
-        """Whether computing a FULL value again, from operands and ROW values, calls functions."""
+        """Whether computing a FULL value again, from operands and ROW values, calls functions.
+
+        Where groups of items share a row (GPUs) memory is what is short, and nothing is kept.
+        """
+        if self.local > 1:
+            return False
         if position not in memo:
             node = self.graph.nodes[position]
             assert node.op is not None and node.op.expr is not None

@@ -148,14 +148,16 @@ def _tiled(
     args: tuple[Argument, ...]
     if slices == 1:
         args = (In(0), In(1), Out(), *numbers, *batch)
-        return [Launch("matmul.cl", "matmul_tiled", (*defines, *tiles), args, size, (16, 16, 1))]
+        return [
+            Launch("matmul_tiled.cl", "matmul_tiled", (*defines, *tiles), args, size, (16, 16, 1))
+        ]
     partial = Scratch("partial", batches * slices * m * n * each, each)
     index = dict(defines)["INDEX"]
     args = (In(0), In(1), partial, *numbers, *scalars(index, slices, span), *batch)
-    split = Launch("matmul.cl", "matmul_split", (*defines, *tiles), args, size, (16, 16, 1))
+    split = Launch("matmul_tiled.cl", "matmul_split", (*defines, *tiles), args, size, (16, 16, 1))
     args = (partial, Out(), *scalars(index, batches, m, n, slices))
     count, local = batches * m * n, work_group(target)
-    return [split, launch_1d("matmul.cl", "matmul_join", defines, args, count, local)]
+    return [split, launch_1d("matmul_tiled.cl", "matmul_join", defines, args, count, local)]
 
 
 def _blocked(

@@ -83,7 +83,7 @@ def reduce_launches(
         least = 32768 // min(outputs, _COLUMNS) + _LANES
     else:
         parallel = outputs if columns else outputs * work_group(target)
-        wanted, least = 512 * target.compute_units, 256
+        wanted, least = 2048 * target.compute_units, 256
     chunks = max(1, min(ceil_div(wanted, parallel), total // least))
     length = ceil_div(ceil_div(total, chunks), _LANES) * _LANES
     chunks = ceil_div(total, length)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -65,6 +66,8 @@ ALLOCATION_FAILURE, OUT_OF_RESOURCES = -4, -5
 def test_a_launch_without_memory_gives_the_cache_back_and_tries_once(monkeypatch):
     on = device()
     (kernel,) = on.kernels([SUM])
+    gc.collect()
+    on.synchronize()  # what earlier tests left is no longer in use
     on.allocate(1000)
     assert on.memory.cached > 0
     left = refuse(monkeypatch, ALLOCATION_FAILURE)

@@ -74,8 +74,12 @@ def _broadcasts(a: cn.Tensor, b: cn.Tensor) -> bool:
     return all(n == m or 1 in (n, m) for n, m in pairs)
 
 
-def bits(x: cn.Tensor) -> bytes:
-    return x.numpy().tobytes()
+def agree(a: np.ndarray, b: np.ndarray) -> None:
+    """CPUs fold in the same order, fused or not; GPUs by other trees."""
+    if run.target(cn.device()).type == "cpu":
+        assert a.tobytes() == b.tobytes()
+    else:
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
 @settings(
@@ -87,13 +91,13 @@ def bits(x: cn.Tensor) -> bytes:
 )
 @given(st.lists(STEP, min_size=3, max_size=9))
 def test_lazy_eager_and_unfused_agree(steps: list[tuple[str, int]]) -> None:
-    lazy = bits(build(steps))
+    lazy = build(steps).numpy()
     with cn.eager():
-        assert bits(build(steps)) == lazy
+        agree(build(steps).numpy(), lazy)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(groups, "MAX_OPS", 1)
         patch.setattr(core, "runtime", run.Engine())
-        assert bits(build(steps)) == lazy
+        agree(build(steps).numpy(), lazy)
 
 
 def test_the_pool_is_large() -> None:

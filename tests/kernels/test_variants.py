@@ -70,6 +70,19 @@ def test_matmul_of_batches() -> None:
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_matmul_stores_a_chain(dtype: str) -> None:
+    """Check bias, activation and residual, also where GPUs join parts of a long product."""
+    for m, n, k in SIZES:
+        x, w, b, r = (_random(s, dtype) for s in ((2, m, k), (k, n), (n,), (2, m, n)))
+        y = (cn.tensor(x) @ cn.tensor(w) + cn.tensor(b)).relu() * 2 + cn.tensor(r)
+        x, w, b, r = (v.astype(np.float64) for v in (x, w, b, r))
+        expected = np.maximum(x @ w + b, 0) * 2 + r
+        bound = {"float16": 2e-3, "float32": 1e-5}[dtype]
+        scale = bound * (np.abs(expected).max() + 100)
+        np.testing.assert_allclose(y.numpy(), expected, rtol=bound, atol=scale)
+
+
 # --- reductions ----------------------------------------------------------------------------------
 def _reductions(shape: tuple[int, ...], dims: list[Any], dtype: str = "float32") -> None:
     x = _random(shape, dtype)
