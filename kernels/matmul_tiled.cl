@@ -80,9 +80,15 @@ typedef ARITH4(X) FOUR;
   }
 #define KEEP(next, brought, to, step) \
   _Pragma("unroll") for (int l = 0; l < brought; l++)(to)[l * (step)] = next[l];
-#define PRODUCT_ROW(r)                                      \
-  _Pragma("unroll") for (int j = 0; j < FOURS_N; j++)       \
-      sum[4 * i + r][j] += at.s##r * bt[j];
+// NVIDIA's compiler makes one of a product and a sum only where it is told to.
+#if IS_FLOAT(X)
+#define MULTIPLY_ADD(a, b, c) fma(a, b, c)
+#else
+#define MULTIPLY_ADD(a, b, c) ((a) * (b) + (c))
+#endif
+#define PRODUCT_ROW(r)                                \
+  _Pragma("unroll") for (int j = 0; j < FOURS_N; j++) \
+      sum[4 * i + r][j] = MULTIPLY_ADD((FOUR)(at.s##r), bt[j], sum[4 * i + r][j]);
 #define FINISH_COLUMN(e)                                  \
   {                                                       \
     const INDEX n = left + 64 * j + 4 * column + e;       \
@@ -96,12 +102,13 @@ typedef ARITH4(X) FOUR;
 #define FINISH_TILED(m, n, v) FINISH(c, m * N + n, z * M + m, n, v)
 #endif
 
-static inline void KERNEL_NAME(tiled)(
+// Always inlined: in a function with barriers of its own, PoCL 3.0 and 3.1 let work-groups that run
+// at once share their items' variables.
+__attribute__((always_inline)) static inline void KERNEL_NAME(tiled)(
     __global const STORAGE(X) *a, __global const STORAGE(X) *b, __global RESULT *c, const INDEX z,
     const INDEX M, const INDEX N, const INDEX begin, const INDEX stop, const INDEX am,
     const INDEX ak, const INDEX bk, const INDEX bn, __local FOUR *tile_a,
     __local FOUR *tile_b STORED_PARAMS) {
-#pragma OPENCL FP_CONTRACT ON
   const int item = (int)(get_local_id(1) * 16 + get_local_id(0));
   // Thirty-two neighbours take 4 x 8 pieces: fewer different vectors than 2 x 16.
   const int row = item / 64 * 4 + item % 32 / 8;
@@ -127,20 +134,18 @@ static inline void KERNEL_NAME(tiled)(
   INDEX k0 = begin;
   FETCH(next_a, BROUGHT_M, a, a_step, top + a_m, a_k, a_m_step, a_k_step, M)
   FETCH(next_b, BROUGHT_N, b, b_step, left + b_n, b_k, b_n_step, b_k_step, N)
-  int half_a = 0, half_b = 0;  // which half of local memory is read
-  KEEP(next_a, BROUGHT_M, (__local ACC *)tile_a + to_a, to_a_step)
-  KEEP(next_b, BROUGHT_N, (__local ACC *)tile_b + to_b, to_b_step)
-  barrier(CLK_LOCAL_MEM_FENCE);
-  for (;;) {
+  int half_a = 0, half_b = 0;  // which half of local memory is filled, then read
+  while (k0 < stop) {
+    KEEP(next_a, BROUGHT_M, (__local ACC *)(tile_a + half_a) + to_a, to_a_step)
+    KEEP(next_b, BROUGHT_N, (__local ACC *)(tile_b + half_b) + to_b, to_b_step)
+    // One is enough: the half that is filled next was read before the barrier after this one.
+    barrier(CLK_LOCAL_MEM_FENCE);
     k0 += TILE_K;
-    const bool more = k0 < stop;
-    if (more) {
-      // On their way while the half that is here is multiplied.
-      a += TILE_K * ak;
-      b += TILE_K * bk;
-      FETCH(next_a, BROUGHT_M, a, a_step, top + a_m, a_k, a_m_step, a_k_step, M)
-      FETCH(next_b, BROUGHT_N, b, b_step, left + b_n, b_k, b_n_step, b_k_step, N)
-    }
+    // On their way while those that are here are multiplied.
+    a += TILE_K * ak;
+    b += TILE_K * bk;
+    FETCH(next_a, BROUGHT_M, a, a_step, top + a_m, a_k, a_m_step, a_k_step, M)
+    FETCH(next_b, BROUGHT_N, b, b_step, left + b_n, b_k, b_n_step, b_k_step, N)
     __local const FOUR *line_a = tile_a + half_a + row, *line_b = tile_b + half_b + column;
     _Pragma("unroll") for (int k = 0; k < TILE_K; k++) {
       FOUR bt[FOURS_N];
@@ -154,12 +159,8 @@ static inline void KERNEL_NAME(tiled)(
         PRODUCT_ROW(3)
       }
     }
-    if (!more) break;
     half_a = TILE_K * (LINE_M / 4) - half_a;
     half_b = TILE_K * (LINE_N / 4) - half_b;
-    KEEP(next_a, BROUGHT_M, (__local ACC *)(tile_a + half_a) + to_a, to_a_step)
-    KEEP(next_b, BROUGHT_N, (__local ACC *)(tile_b + half_b) + to_b, to_b_step)
-    barrier(CLK_LOCAL_MEM_FENCE);
   }
   _Pragma("unroll") for (int i = 0; i < FOURS_M; i++)
   _Pragma("unroll") for (int r = 0; r < 4; r++) {
@@ -217,6 +218,7 @@ __kernel __attribute__((reqd_work_group_size(16, 16, 1))) void KERNEL_NAME(matmu
 #undef LINE_N
 #undef FETCH
 #undef KEEP
+#undef MULTIPLY_ADD
 #undef PRODUCT_ROW
 #undef FINISH_COLUMN
 #undef FINISH_TILED

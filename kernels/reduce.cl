@@ -5,8 +5,9 @@
 // Layout:
 //   x is walked by strides (zero and negative too): dims k are kept, dims r are reduced, both
 //   row-major in their own order. The `total` reduced elements of an output are cut into `chunks`
-//   pieces of `length` elements; y is contiguous: [outputs, chunks]. With chunks > 1 a second
-//   launch reduces y's rows, in order: results do not depend on how work-groups are scheduled.
+//   pieces of `length` elements; y is contiguous: [outputs, chunks], or [chunks, outputs] in
+//   reduce_plain, whose neighbours read neighbouring outputs. With chunks > 1 a second launch
+//   reduces the chunks, in order: results do not depend on how work-groups are scheduled.
 //   Float sums: REDUCE_BLOCK values are added plainly per accumulator, and block sums with a
 //   compensation (Neumaier 1974), so the error is below (REDUCE_BLOCK + 16) * 2^-24 * sum(|x|) for
 //   a float32 accumulator, however long the reduction. 16-bit floats accumulate in float32.
@@ -100,8 +101,9 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(red
   const INDEX first = (INDEX)get_global_id(0) * each;
   const INDEX last = min(first + each, outputs * chunks);
   for (INDEX o = first; o < last; o++) {
-    const INDEX output = o / chunks;
-    const INDEX begin = (o - output * chunks) * length;
+    const INDEX chunk = o / outputs;
+    const INDEX output = o - chunk * outputs;
+    const INDEX begin = chunk * length;
     INDEX from = 0;
     OFFSET(KEPT, output, k, k, from)
     __global const STORAGE(X) *p = x + x0 + from;

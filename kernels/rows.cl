@@ -88,7 +88,7 @@
   { \
     INDEX i = item; \
     while (i + (ROWS_LANES - 1) * LOCAL < n) { \
-      for (int l = 0; l < ROWS_LANES; l++) { \
+      _Pragma("unroll") for (int l = 0; l < ROWS_LANES; l++) { \
         ROWS_PASTE(start_, k) \
       } \
       for (int b_ = 0; b_ < ROWS_BLOCK && i + (ROWS_LANES - 1) * LOCAL < n; b_ += ROWS_LANES) { \
@@ -99,8 +99,8 @@
         } \
         i += ROWS_LANES * LOCAL; \
       } \
-      for (int half_ = ROWS_LANES / 2; half_ > 0; half_ /= 2) \
-        for (int l = 0; l < half_; l++) { \
+      _Pragma("unroll") for (int half_ = ROWS_LANES / 2; half_ > 0; half_ /= 2) \
+        _Pragma("unroll") for (int l = 0; l < half_; l++) { \
           ROWS_PASTE(halve_, k) \
         } \
       ROWS_PASTE(carry_, k) \

@@ -122,21 +122,19 @@ def _tiled(
     batches, m, n, k = sizes
     each = accumulator(x.dtype).itemsize
     chosen = target.tuning.get("matmul_tiled", {})
-    depth = chosen.get("tile_k", _TILE_K)
 
     def tiles_of(tile_m: int, tile_n: int) -> int:
         return batches * ceil_div(m, tile_m) * ceil_div(n, tile_n)
 
-    def fits(tile_m: int, tile_n: int) -> bool:
-        return 2 * depth * (tile_m + tile_n + 8) * each <= target.local_memory
-
-    for tile_m, tile_n in ((128, 128), (64, 128), (128, 64)):
-        if tiles_of(tile_m, tile_n) >= target.compute_units and fits(tile_m, tile_n):
-            break
-    else:
-        tile_m = tile_n = 64
-        while not fits(64, 64) and depth > 8:
-            depth //= 2
+    tile_m = tile_n = 64
+    if each < 8:
+        for larger in ((128, 128), (64, 128), (128, 64)):
+            if tiles_of(*larger) >= target.compute_units:
+                tile_m, tile_n = larger
+                break
+    depth = chosen.get("tile_k", _TILE_K)
+    while 2 * depth * (tile_m + tile_n + 8) * each > target.local_memory:
+        depth //= 2
     groups = tiles_of(tile_m, tile_n)
     slices = 1
     if groups < target.compute_units:

@@ -83,7 +83,7 @@ def reduce_launches(
         least = 32768 // min(outputs, _COLUMNS) + _LANES
     else:
         parallel = outputs if columns else outputs * work_group(target)
-        wanted, least = 2048 * target.compute_units, 256
+        wanted, least = 2048 * target.compute_units, 128 if columns else 256
     chunks = max(1, min(ceil_div(wanted, parallel), total // least))
     length = ceil_div(ceil_div(total, chunks), _LANES) * _LANES
     chunks = ceil_div(total, length)
@@ -91,11 +91,12 @@ def reduce_launches(
         return [_pass(target, fold, x, In(0), Out(), dims, 1, total, dtype)]
     between = accumulator(dtype)
     scratch = Scratch("partial", outputs * chunks * between.itemsize, between.itemsize)
-    partial = Layout((outputs, chunks), (chunks, 1), between)
-    return [
-        _pass(target, fold, x, In(0), scratch, dims, chunks, length, between),
-        _pass(target, fold, partial, scratch, Out(), (1,), 1, chunks, dtype),
-    ]
+    first = _pass(target, fold, x, In(0), scratch, dims, chunks, length, between)
+    if first.entry == "reduce_plain":
+        partial, joined = Layout((chunks, outputs), (outputs, 1), between), 0
+    else:
+        partial, joined = Layout((outputs, chunks), (chunks, 1), between), 1
+    return [first, _pass(target, fold, partial, scratch, Out(), (joined,), 1, chunks, dtype)]
 
 
 def _pass(
