@@ -23,16 +23,21 @@
 //   SELECT  sets size and the tensor's own names to those of the tensor that holds `item`, with
 //           NEXT_TENSOR(statements); generated
 //   FLAT    all operands are contiguous or one element; 0, 1
+//   STREAM  elements that are computed before they are written past the caches, for results that
+//           exceed them; a multiple of 64, or 0: each element is stored at once. Needs FLAT
 //   INNER   size of the innermost dimension; an argument's name, 1 if FLAT
 //   HOIST   declarations before the loop: operands of one element; generated
 //   BASES   declarations before the inner loop: each strided operand's offset from `row`; generated
-//   BODY    operands at element i, or at c of the innermost dimension, every step, and the stores;
-//           generated
+//   BODY    operands at element i, or at c of the innermost dimension, every step, and the stores,
+//           if STREAM to element i - first of BLOCKS; generated
+//   BLOCKS  declarations of STREAM elements of each result; generated, empty without STREAM
+//   FLUSH   writes elements first to end of the results from BLOCKS; generated, as BLOCKS
 // Oracle:
 //   the NumPy references of the records, op by op.
 
 #include "dtype.h"
 #include "math.h"
+#include "stream.h"
 
 #if !defined(LOCAL) || !defined(INDEX) || !defined(FLAT) || !defined(INNER)
 #error "elementwise.cl: LOCAL, INDEX, FLAT and INNER must be defined"
@@ -42,6 +47,17 @@
 #endif
 #if !defined(HOIST) || !defined(BASES) || !defined(BODY) || !defined(OWN_MATH)
 #error "elementwise.cl: HOIST, BASES, BODY and OWN_MATH must be defined"
+#endif
+#if !defined(STREAM) || !defined(BLOCKS) || !defined(FLUSH)
+#error "elementwise.cl: STREAM, BLOCKS and FLUSH must be defined"
+#endif
+
+// Compilers that may use vectors of 16 floats take half of that unless they are told.
+#if LOCAL == 1 && defined(__clang__)
+#pragma clang diagnostic ignored "-Wpass-failed"
+#define WIDE _Pragma("clang loop vectorize_width(16)")
+#else
+#define WIDE
 #endif
 
 #ifdef USE_elementwise
@@ -59,7 +75,18 @@ static inline void KERNEL_NAME(chain)(const INDEX start, const INDEX stop PARAMS
   // A result is rounded after every op, so that fused and unfused chains agree to the last bit.
 #pragma OPENCL FP_CONTRACT OFF
   HOIST
-#if FLAT
+#if STREAM
+  BLOCKS
+  for (INDEX first = start; first < stop; first += STREAM) {
+    const INDEX end = min(first + STREAM, stop);
+    WIDE
+    for (INDEX i = first; i < end; ++i) {
+      BODY
+    }
+    FLUSH
+  }
+#elif FLAT
+  WIDE
   for (INDEX i = start; i < stop; ++i) {
     BODY
   }
@@ -97,3 +124,4 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(ele
 #undef NEXT_TENSOR
 #undef IPOW
 #endif
+#undef WIDE

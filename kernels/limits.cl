@@ -4,19 +4,22 @@
 //   fma_peak   a = a * x + b, again and again, in eight independent vectors
 //   copy       y[i] = x[i]
 // Layout:
-//   x and y are contiguous float32; fma_peak writes one float an item, so that nothing is left out.
+//   x and y are contiguous VECTORs; fma_peak writes one float an item, so that nothing is left out.
 // Launch:
 //   fma_peak   any number of items, in groups of LOCAL: each does turns * 8 * 2 * (lanes of VECTOR)
 //              operations
-//   copy       each item takes `chunk` neighbours: global >= ceil(n / chunk)
+//   copy       each item takes `chunk` neighbours, past the caches if LOCAL is 1:
+//              global >= ceil(n / chunk)
 // Entries:
 //   fma_peak
 //   copy
 // Macros:
 //   LOCAL   work-items of a work-group; 1 to the device's limit
-//   VECTOR  type of an accumulator; float16 (CPUs), float4
+//   VECTOR  type of an accumulator and of what is copied; float16 (CPUs), float4
 // Oracle:
 //   none: figures, not results. copy is checked against its input.
+
+#include "stream.h"
 
 #ifndef LOCAL
 #error "limits.cl: LOCAL is not defined: work-items of a work-group"
@@ -47,10 +50,16 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(fma
 #endif
 
 #ifdef USE_copy
+#if LOCAL == 1
+#define COPY(to, value) STREAM_LINE(to, value)
+#else
+#define COPY(to, value) (*(to) = (value))
+#endif
 __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(copy)(
-    __global const float *restrict x, __global float *restrict y, const int n, const int chunk) {
+    __global const VECTOR *restrict x, __global VECTOR *restrict y, const int n, const int chunk) {
   const int start = (int)get_global_id(0) * chunk;
   const int stop = min(start + chunk, n);
-  for (int i = start; i < stop; i++) y[i] = x[i];
+  for (int i = start; i < stop; i++) COPY(y + i, x[i]);
 }
+#undef COPY
 #endif

@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from clnet.device import loader, toolchain
+from clnet.device import loader, processor, toolchain
 from clnet.device.opencl import PLATFORM_NOT_FOUND, cl, import_error
 from clnet.device.runtime import Device
 from clnet.errors import DeviceError
@@ -81,6 +81,7 @@ def _discover() -> Discovery:
                 if reason:
                     skipped.append((f"{index} '{raw.name.strip()}'", reason))
                 else:
+                    processor.name_processor(raw)
                     rank, kind, why = _rank(raw)
                     found.append((rank, Device(raw, p, d, kind, why)))
             except cl.Error as error:

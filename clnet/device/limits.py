@@ -47,14 +47,15 @@ def limits(on: Device) -> Limits:
     seconds = _median(on, lambda: on.enqueue(peak, (items,), (local,)))
     flops = items * _TURNS * 8 * 2 * lanes / seconds
     n = min(_COPIED if cpu else _COPIED_GPU, on.caps.max_allocation // 8, on.caps.memory // 32)
-    x, y = on.upload(np.zeros(n, np.float32)), on.allocate(4 * n)
-    chunk = 16384 if cpu else 1
+    n //= lanes
+    x, y = on.upload(np.zeros(n * lanes, np.float32)), on.allocate(4 * n * lanes)
+    chunk = 1024 if cpu else 1
     copies = -(-n // chunk)
     copy.raw.set_scalar_arg_dtypes([None, None, np.int32, np.int32])
     copy.raw.set_args(x, y, n, chunk)
     size = -(-copies // local) * local
     seconds = _median(on, lambda: on.enqueue(copy, (size,), (local,)))
-    return Limits(flops, 8 * n / seconds)
+    return Limits(flops, 8 * n * lanes / seconds)
 
 
 def _median(on: Device, launch: Callable[[], object]) -> float:

@@ -11,6 +11,8 @@ from clnet.records import Layout, collapse, row_major
 
 _FLOAT = re.compile(r"(?<![\w.])(\d+\.\d*(?:[eE][+-]?\d+)?)(?!\w)")
 _NAME = re.compile(r"\b[xyzTD]\b")
+# Elements of a result that a kernel computes before it writes them past the caches.
+_STREAM = 256
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,15 @@ def step_code(step: Step) -> str:
     if step.dtype is not of:
         value = f"CONVERT({step.dtype.name}, {of.name}, {value})"
     return f"const ARITH({step.dtype.name}) {step.name} = ROUND({step.dtype.name}, {value});"
+
+
+def _block(name: str, dtype: DType) -> str:
+    return f"STORAGE({dtype.name}) k_{name}[STREAM] __attribute__((aligned(64)));"
+
+
+def _flush(name: str, dtype: DType) -> str:
+    to = f"q_{name} + w_{name} + first"
+    return f"STREAM_OUT({to}, k_{name}, (end - first) * sizeof(STORAGE({dtype.name})))"
 
 
 @dataclass(frozen=True)
@@ -109,11 +120,13 @@ def fused_source(
     steps: Sequence[Step],
     results: Sequence[tuple[str, DType]],
     local: int,
+    stream: bool = False,
 ) -> Source:
     """Write the elementwise skeleton's macros for a chain of ops over `shape`.
 
     `results` are the names, of steps or operands, whose values are written; their arguments come
-    before those of the operands.
+    before those of the operands. With `stream`, results that no operand lies under are written
+    past the caches, if the walk is flat.
     """
     buffers = [o for o in operands if o.layout is not None and not o.updates]
     sizes, walks = collapse(
@@ -174,7 +187,11 @@ def fused_source(
             taken.append(strides)
     numbers = [("INDEX ", f"n{d}") for d in range(rank)] + numbers
     body += [step_code(step) for step in steps]
-    body += [f"STORE({dtype.name}, q_{name}, w_{name} + i, {name});" for name, dtype in results]
+    block = _STREAM if stream and flat and not any(o.updates for o in operands) else 0
+    if block:
+        body += [f"STORE({d.name}, k_{name}, i - first, {name});" for name, d in results]
+    else:
+        body += [f"STORE({d.name}, q_{name}, w_{name} + i, {name});" for name, d in results]
     macros = (
         ("LOCAL", str(local)),
         ("INDEX", index),
@@ -185,6 +202,9 @@ def fused_source(
         ("HOIST", " ".join(hoist)),
         ("BASES", " ".join(bases)),
         ("BODY", " ".join(body)),
+        ("STREAM", str(block)),
+        ("BLOCKS", " ".join(_block(name, d) for name, d in results) if block else ""),
+        ("FLUSH", " ".join(_flush(name, d) for name, d in results) if block else ""),
     )
     return Source(
         macros,

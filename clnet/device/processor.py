@@ -1,0 +1,83 @@
+"""The name of the CPU, for a PoCL whose LLVM is older than the CPU.
+
+PoCL asks LLVM what the host's CPU is called when it makes its device, and names it to the compiler
+with every kernel. LLVM calls what it does not know 'generic', and that its compiler refuses
+("unknown target CPU 'generic'"): PyPI's PoCL, with LLVM 14, builds nothing on AMD's Zen 5. No
+setting changes the name, so it is changed where the device keeps it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+_UNKNOWN = b"generic\0"
+# Bytes of PoCL's device in which the pointer to the name is looked for; it stands at 640 in 3.0.
+_DEVICE_BYTES = 1024
+# What a CPU must be able to do for a name, the best first.
+_NAMES = (
+    (b"skylake-avx512\0", {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "fma"}),
+    (b"haswell\0", {"avx2", "fma", "f16c", "bmi1", "bmi2", "abm", "movbe"}),
+    (b"x86-64\0", set[str]()),
+)
+
+
+def name_processor(raw: Any) -> None:
+    """Give a PoCL device whose CPU has no name, a pyopencl device, one of like abilities."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return
+    if not raw.platform.name.startswith("Portable Computing Language"):
+        return
+    try:
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+        facts = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    where = pointer_to_unknown(raw.int_ptr, readable(maps))
+    if where is not None:
+        name = name_of(facts)
+        ctypes.c_uint64.from_address(where).value = ctypes.cast(name, ctypes.c_void_p).value or 0
+
+
+def name_of(cpuinfo: str) -> bytes:
+    """Return what LLVM calls the best x86-64 CPU that can do no more than the one described.
+
+    The bytes end in a zero, are never freed, and stand still.
+
+    >>> name_of("flags : fpu sse2")
+    b'x86-64\\x00'
+    """
+    lines = (line.partition(":") for line in cpuinfo.splitlines())
+    flags = next((set(words.split()) for key, _, words in lines if key.strip() == "flags"), set())
+    return next(name for name, needed in _NAMES if needed <= flags)
+
+
+def readable(maps: str) -> list[tuple[int, int]]:
+    """Return the ranges of addresses that a process may read, from its /proc/self/maps."""
+    ranges = []
+    for line in maps.splitlines():
+        addresses, rights = line.split()[:2]
+        if rights.startswith("r"):
+            low, _, high = addresses.partition("-")
+            ranges.append((int(low, 16), int(high, 16)))
+    return ranges
+
+
+def pointer_to_unknown(start: int, ranges: list[tuple[int, int]]) -> int | None:
+    """Return the address of the one pointer to 'generic' in PoCL's device at `start`, if any."""
+
+    def may_read(address: int, nbytes: int) -> bool:
+        return any(low <= address and address + nbytes <= high for low, high in ranges)
+
+    found = []
+    for where in range(start, start + _DEVICE_BYTES, 8):
+        if not may_read(where, 8):
+            break
+        target = ctypes.c_uint64.from_address(where).value
+        size = len(_UNKNOWN)
+        if may_read(target, size) and ctypes.string_at(target, size) == _UNKNOWN:
+            found.append(where)
+    return found[0] if len(found) == 1 else None
