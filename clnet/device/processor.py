@@ -19,10 +19,14 @@ _UNKNOWN = b"generic\0"
 _DEVICE_BYTES = 1024
 # What a CPU must be able to do for a name, the best first.
 _NAMES = (
-    (b"skylake-avx512\0", {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "fma"}),
-    (b"haswell\0", {"avx2", "fma", "f16c", "bmi1", "bmi2", "abm", "movbe"}),
-    (b"x86-64\0", set[str]()),
+    ("skylake-avx512", {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "fma"}),
+    ("haswell", {"avx2", "fma", "f16c", "bmi1", "bmi2", "abm", "movbe"}),
+    ("x86-64", set[str]()),
 )
+
+
+# What devices point to, for as long as there are devices.
+_kept: list[ctypes.Array[ctypes.c_char]] = []
 
 
 def name_processor(raw: Any) -> None:
@@ -38,17 +42,16 @@ def name_processor(raw: Any) -> None:
         return
     where = pointer_to_unknown(raw.int_ptr, readable(maps))
     if where is not None:
-        name = name_of(facts)
-        ctypes.c_uint64.from_address(where).value = ctypes.cast(name, ctypes.c_void_p).value or 0
+        name = ctypes.create_string_buffer(name_of(facts).encode())
+        _kept.append(name)
+        ctypes.c_uint64.from_address(where).value = ctypes.addressof(name)
 
 
-def name_of(cpuinfo: str) -> bytes:
+def name_of(cpuinfo: str) -> str:
     """Return what LLVM calls the best x86-64 CPU that can do no more than the one described.
 
-    The bytes end in a zero, are never freed, and stand still.
-
     >>> name_of("flags : fpu sse2")
-    b'x86-64\\x00'
+    'x86-64'
     """
     lines = (line.partition(":") for line in cpuinfo.splitlines())
     flags = next((set(words.split()) for key, _, words in lines if key.strip() == "flags"), set())
