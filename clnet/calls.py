@@ -78,6 +78,7 @@ class Template:
             node = CallNode.__new__(CallNode)
             node.reset(self.steps[number - self.first][3], device)
             node.call = call
+            node.output = k
             node.depth = depth
             if grad and modes.grad:
                 for i in self._through[k]:
@@ -99,11 +100,6 @@ class Call:
         self.calls = tuple(calls)
         self.outputs: list[weakref.ref[Node]] = []
         self._nodes: list[Node] | None = None
-
-    def output(self, node: Node) -> int:
-        """Return which of the results a node is."""
-        outputs = self.outputs
-        return next(k for k in range(len(outputs)) if outputs[k]() is node)
 
     def open(self) -> list[Node]:
         """Return the nodes of the steps; results that are still held become ordinary nodes."""
@@ -144,7 +140,7 @@ class CallNode(Node):
         # Only ever given up: a computed value that no gradient flows through any more.
         assert not inputs
         template = self.call.template
-        number = template.outputs[self.call.output(self)] - template.first
+        number = template.outputs[self.output] - template.first
         op, _, attrs, _ = template.steps[number]
         self.__class__ = Node  # type: ignore[assignment]
         self.call = None

@@ -62,7 +62,8 @@ class Node:
     depth       length of the longest chain of nodes not yet computed that ends here.
     group       a loss and its gradients, which are best computed together.
     owner       weak reference to the tensor that holds it; hooks, retain: see Tensor.
-    call        the call (see clnet.calls) that it is a result of; `inner`: it lies inside of one.
+    call        the call (see clnet.calls) that it is a result of, its `output`th; `inner`: it lies
+                inside of one.
     """
 
     __slots__ = (
@@ -80,6 +81,7 @@ class Node:
         "needs_grad",
         "offset",
         "op",
+        "output",
         "owner",
         "released",
         "retain",

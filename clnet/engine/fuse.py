@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -133,13 +134,12 @@ def fused_source(
         shape, row_major(shape), *(o.layout.strides for o in buffers if o.layout)
     )
     walks = walks[1:]
-    one = [all(s == 0 for s in walk) for walk in walks]
+    count = math.prod(shape)
+    # One element is walked as any other tensor, so that one launch serves both.
+    one = [count > 1 and all(s == 0 for s in walk) for walk in walks]
     dense = [walk == row_major(sizes) and not o for walk, o in zip(walks, one, strict=True)]
     flat = all(a or b for a, b in zip(one, dense, strict=True))
     extents = [sum(abs(s) * n for s, n in zip(walk, sizes, strict=True)) for walk in walks]
-    count = 1
-    for n in shape:
-        count *= n
     index = "int" if max(count, *extents, 0) < 2**31 - 2**20 else "long"
     rank = 0 if flat else len(sizes)
 

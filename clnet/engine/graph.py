@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+import weakref
+from collections.abc import Sequence
 from typing import Any
 
 from clnet.calls import Call, CallNode
@@ -35,17 +36,17 @@ class Graph:
         index: dict[Node, int] = {}
         calls: dict[Call, tuple[int, tuple[int, ...]]] = {}
         wanted = set(roots)
+        asked: set[int] = set()
         key: list[Any] = []
         stack = list(reversed(roots))
 
-        def ask(members: Iterable[Node | None]) -> None:
-            for n in members:
-                if (
-                    n is not None
-                    and n.buffer is None
-                    and n not in wanted
-                    and n.holder() is not None
-                ):
+        def ask(members: list[weakref.ref[Node]]) -> None:
+            if id(members) in asked:
+                return
+            asked.add(id(members))
+            for reference in members:
+                n = reference()
+                if n is not None and n.buffer is None and n not in wanted and n.holder() is not None:
                     wanted.add(n)
                     stack.insert(0, n)
 
@@ -97,14 +98,13 @@ class Graph:
                     positions = tuple([index[n] for n in given])
                     entered = calls[call] = (len(calls), positions)
                     key.append((call.template, positions))
-                    others = [reference() for reference in call.outputs]
-                    ask(n for n in others if n is not node)
+                    ask(call.outputs)
                 number, positions = entered
-                key.append((number, call.output(node), flag))
+                key.append((number, node.output, flag))
             all_inputs.append(positions)
             if node.group is not None:
                 # A loss and its gradients share work: computing one computes all that are held.
-                ask(reference() for reference in node.group)
+                ask(node.group)
         self.nodes, self.inputs, self.flags = nodes, all_inputs, flags
         self.key = tuple(key)
         self.closed = bool(calls)

@@ -67,8 +67,6 @@ class Program:
         places: list[Any] | None = None,
     ) -> None:
         self.plan = plan
-        # Where the plan's nodes are found among those of a graph with calls; see Graph.opened.
-        self._places = places
         self.device = on
         sources = [
             KernelSource(t.launch.file, t.launch.entry, t.launch.defines) for t in plan.tasks
@@ -95,6 +93,14 @@ class Program:
             for task, source in zip(plan.tasks, sources, strict=True)
         ]
         self._buffers = list(plan.memory.buffers.items())
+        # For a graph with calls (see Graph.opened): the constants among the plan's nodes, and where
+        # the others that a run looks at stand among the nodes that it is given.
+        self._constants: list[Any] | None = None
+        if places is not None:
+            self._constants = [None if type(place) is int else place for place in places]
+            used = {position for position, *_ in (*plan.leaves, *plan.results)}
+            used.update(node for task in plan.tasks for _, node in task.arguments.scalars)
+            self._given = [(p, places[p]) for p in sorted(used) if type(places[p]) is int]
         self._sources = sources
         self._serial: list[Any] | None = None
         self._until_serial = SERIAL_AFTER if len(sources) > 1 else -1
@@ -113,8 +119,11 @@ class Program:
     def run(self, nodes: Sequence[Node]) -> None:
         """Enqueue the launches on the values of `nodes`, and give the results to them."""
         on = self.device
-        if self._places is not None:
-            nodes = [nodes[i] if type(i) is int else i for i in self._places]
+        if self._constants is not None:
+            known = self._constants.copy()
+            for position, place in self._given:
+                known[position] = nodes[place]
+            nodes = known
         buffers, offsets = self.execute(nodes)
         for position, slot, strides, offset in self.plan.results:
             node = nodes[position]
@@ -255,7 +264,7 @@ class Engine:
         program.run(graph.nodes)
         for node, inputs in zip(graph.nodes, graph.inputs, strict=True):
             node.group = None
-            if node.buffer is not None and inputs:
+            if inputs and node.buffer is not None:
                 node.depth = 0
                 if node.leaf or node.released or not node.needs_grad:
                     node.inputs, node.call = (), None

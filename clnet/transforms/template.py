@@ -68,7 +68,7 @@ class _Forward:
                 parts.append((node.op, tuple(node.attrs.items()), node.spec, tuple(inputs)))
             else:
                 number = self.calls.setdefault(call, len(self.calls))
-                parts.append((call.template, number, call.output(node), tuple(inputs)))
+                parts.append((call.template, number, node.output, tuple(inputs)))
         self.key = (numbers[root], *parts)
 
     def gradient(self, added: Sequence[Node], ended: dict[int, Tensor]) -> _Gradient | None:
