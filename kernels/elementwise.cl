@@ -7,9 +7,10 @@
 //   over the dimensions that remain after merging; the innermost is walked by the inner loop. An
 //   operand that a result overwrites is read from that result's place.
 // Launch:
-//   each item takes `chunk` consecutive elements: 1 on GPUs, so that neighbours read neighbours;
-//   many on CPUs, with LOCAL 1, so that the compiler vectorises the loop. A launch may serve many
-//   tensors, each with pointers of its own: global >= the sum over tensors of ceil(size / chunk)
+//   a piece is `chunk` consecutive elements: 1 on GPUs, so that neighbours read neighbours; many on
+//   CPUs, with LOCAL 1, so that the compiler vectorises the loop. A launch may serve many tensors,
+//   each with pointers of its own: pieces = the sum over tensors of ceil(size / chunk). Work-items
+//   take pieces in turn, so that any global size does: one, where all is small
 // Entries:
 //   elementwise
 // Macros:
@@ -114,12 +115,13 @@ static inline void KERNEL_NAME(chain)(const INDEX start, const INDEX stop PARAMS
     }                                                  \
   }
 __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(elementwise)(
-    const INDEX chunk GIVEN) {
-  INDEX item = (INDEX)get_global_id(0);
-  SELECT
-  const INDEX start = item * chunk;
-  const INDEX stop = min(start + chunk, size);
-  if (start < stop) KERNEL_NAME(chain)(start, stop PASSED);
+    const INDEX chunk, const INDEX pieces GIVEN) {
+  for (INDEX turn = (INDEX)get_global_id(0); turn < pieces; turn += (INDEX)get_global_size(0)) {
+    INDEX item = turn;
+    SELECT
+    const INDEX start = item * chunk;
+    KERNEL_NAME(chain)(start, min(start + chunk, size) PASSED);
+  }
 }
 #undef NEXT_TENSOR
 #undef IPOW

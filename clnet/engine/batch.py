@@ -65,7 +65,7 @@ def batched(tasks: Sequence[Task], finish: Callable[[Task], None]) -> list[Task]
 def _most(task: Task) -> int:
     """Return how many tensors one launch of this kernel can serve."""
     each = 8 + sum(8 for _ in task.parts[0].args.values)
-    room = (_ARGUMENT_BYTES - 8 - 8 * len(task.shared.values)) // each
+    room = (_ARGUMENT_BYTES - 16 - 8 * len(task.shared.values)) // each
     return max([1, *(c for c in _COUNTS if c <= room)])
 
 
@@ -75,10 +75,11 @@ def tensors_served(task: Task) -> int:
     return 1 if parts == 1 else min(c for c in _COUNTS if c >= parts)
 
 
-def arguments_of(task: Task, index: object, chunk: int) -> Arguments:
-    """Return the arguments of a flat launch: chunk, each tensor's size and own, the shared ones."""
+def arguments_of(task: Task, index: object, chunk: int, pieces: int) -> Arguments:
+    """Return a launch's arguments: chunk, pieces, each tensor's size and own, the shared ones."""
     arguments = Arguments()
     arguments.static(index, chunk)
+    arguments.static(index, pieces)
     padding = tensors_served(task) - len(task.parts)
     for number, part in enumerate([*task.parts, *[task.parts[-1]] * padding]):
         arguments.static(index, part.size if number < len(task.parts) else 0)

@@ -73,7 +73,7 @@ def _flush(name: str, dtype: DType) -> str:
 class Source:
     """A fused kernel: its macros but for the arguments, and what these are.
 
-    Arguments are, in order: the chunk; for each tensor served its size and those named in
+    Arguments are, in order: chunk and pieces; for each tensor served its size and those named in
     `per_tensor` (pointers, offsets and strides); those named in `shared` (sizes walked, scalars).
     index     the OpenCL type of sizes and strides.
     sizes     the dimensions walked (none if flat).

@@ -46,7 +46,12 @@ class Graph:
             asked.add(id(members))
             for reference in members:
                 n = reference()
-                if n is not None and n.buffer is None and n not in wanted and n.holder() is not None:
+                if (
+                    n is not None
+                    and n.buffer is None
+                    and n not in wanted
+                    and n.holder() is not None
+                ):
                     wanted.add(n)
                     stack.insert(0, n)
 

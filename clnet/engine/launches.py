@@ -15,6 +15,9 @@ from clnet.records import In, Launch, Layout, Out, Scalar, Scratch, Spec, Value,
 
 # Elements that a work-item of a CPU takes: enough to pay for its start, few enough to share out.
 _CPU_CHUNK = 16384
+# Elements, in all tensors of a launch, that one work-item of a CPU takes: waking a second thread
+# costs 10 us, and launches of one work-item may be joined.
+_CPU_ALONE = 4096
 # Bytes of results from which on CPUs write past their caches: 0.85 of the time at 64 MB.
 _STREAMED = 16 << 20
 
@@ -191,8 +194,9 @@ class Launches:
         total = sum(part.size for part in task.parts)
         units = self._target.compute_units
         chunk = min(_CPU_CHUNK, max(256, -(-total // units))) if cpu else 1
-        items = sum(-(-part.size // chunk) for part in task.parts)
-        task.arguments = arguments_of(task, NUMPY_TYPES[task.source.index], chunk)
+        pieces = sum(-(-part.size // chunk) for part in task.parts)
+        task.arguments = arguments_of(task, NUMPY_TYPES[task.source.index], chunk, pieces)
+        items = 1 if cpu and total <= _CPU_ALONE else pieces
         task.launch = replace(
             task.launch,
             defines=task.source.defines(tensors_served(task)),
