@@ -89,6 +89,7 @@ class Node:
         "strides",
         "value",
     )
+    output: int
 
     def __init__(
         self,

@@ -98,7 +98,8 @@ class Program:
         self._constants: list[Any] | None = None
         if places is not None:
             self._constants = [None if type(place) is int else place for place in places]
-            used = {position for position, *_ in (*plan.leaves, *plan.results)}
+            used = {position for position, _ in plan.leaves}
+            used.update(position for position, _, _, _ in plan.results)
             used.update(node for task in plan.tasks for _, node in task.arguments.scalars)
             self._given = [(p, places[p]) for p in sorted(used) if type(places[p]) is int]
         self._sources = sources
