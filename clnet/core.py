@@ -89,7 +89,6 @@ class Node:
         "strides",
         "value",
     )
-    output: int
 
     def __init__(
         self,
@@ -117,7 +116,7 @@ class Node:
         self.value = value
         self.buffer = self.strides = None
         self.call: Any = None
-        self.offset = self.depth = 0
+        self.offset = self.depth = self.output = 0
         self.needs_grad = self.leaf = self.released = self.retain = self.inner = False
         self.group: list[weakref.ref[Node]] | None = None
         self.owner: Callable[[], Tensor | None] | None = None
