@@ -1,4 +1,4 @@
-"""The graph: immutable nodes, the tensors that hold them, and `bind`, which records an op.
+"""The graph: immutable nodes, and the tensors that hold them.
 
 Calling an op checks shapes and dtypes at once and records a node; nothing runs. A `Tensor` is a
 handle on a node: in-place methods give the handle another node, so that nodes never change what
@@ -11,9 +11,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
-import numpy as np
-
-from clnet.dtypes import DType, default_of, result_type, scalar_dtype
+from clnet.dtypes import DType
 from clnet.errors import ClnetError, DeviceError, DTypeError, GradientError, ShapeError
 from clnet.methods import Methods
 from clnet.modes import modes
@@ -163,105 +161,6 @@ def compute_with(members: Sequence[Node], nodes: Sequence[Node]) -> None:
 def scalar_node(value: bool | int | float, dtype: DType) -> Node:
     """Return the 0-d node of a Python number: an input to plans, not part of their key."""
     return Node(Spec((), dtype), value=value)
-
-
-def _number_of(op: Op, x: Any) -> bool | int | float:
-    if isinstance(x, (bool, int, float)):
-        return x
-    if isinstance(x, np.generic):
-        return x.item()
-    given = f"{type(x).__module__}.{type(x).__name__}".removeprefix("builtins.")
-    hint = " (make one with cn.tensor(...))" if isinstance(x, (np.ndarray, list, tuple)) else ""
-    raise DTypeError(f"{op.name}: an operand is a {given}; needs a Tensor or a number{hint}")
-
-
-def _promoted(op: Op, operands: list[Any]) -> list[Node]:
-    """Bring the operands to one dtype as the record asks; Python numbers become scalar nodes."""
-    if not op.promote:
-        return [x if isinstance(x, Node) else _number(op, x, scalar_dtype(x)) for x in operands]
-    skip = 1 if op.promote == "last" else 0
-    group = operands[skip:]
-    dtype = group[0].spec.dtype if isinstance(group[0], Node) else None
-    for x in group:
-        if not isinstance(x, Node) or x.spec.dtype is not dtype:
-            nodes = [(n.spec.dtype, n.spec.ndim) for n in group if isinstance(n, Node)]
-            dtype = result_type(nodes, [n for n in group if not isinstance(n, Node)])
-            break
-    assert dtype is not None
-    if op.promote == "float" and dtype.kind != "f":
-        dtype = default_of("f")
-    for i, x in enumerate(operands):
-        wanted = dtype if i >= skip else None
-        if not isinstance(x, Node):
-            operands[i] = _number(op, x, wanted or scalar_dtype(x))
-        elif wanted is not None and x.spec.dtype is not wanted:
-            operands[i] = record(OPS["cast"], (x,), {"dtype": wanted})
-    return operands
-
-
-def _number(op: Op, x: bool | int | float, dtype: DType) -> Node:
-    """Return a Python number as a scalar node, of the Python type that its dtype stores."""
-    if dtype.kind == "f":
-        try:
-            return scalar_node(float(x), dtype)
-        except OverflowError:
-            pass
-    else:
-        value = int(x)
-        limits = np.iinfo(dtype.storage) if dtype.kind == "i" else None
-        if limits is None or limits.min <= value <= limits.max:
-            return scalar_node(value, dtype)
-    raise DTypeError(f"{op.name}: {x!r} is out of the range of {dtype.name}")
-
-
-def broadcast_shapes(name: str, *given: Spec | tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape to which all shapes, or those of specs, broadcast, by NumPy's rule.
-
-    >>> broadcast_shapes("add", (2, 1), (3,))
-    (2, 3)
-    """
-    shapes = [g.shape if isinstance(g, Spec) else g for g in given]
-    ndim = max(map(len, shapes))
-    result = []
-    for axis in range(-ndim, 0):
-        sizes = {s[axis] for s in shapes if len(s) >= -axis and s[axis] != 1}
-        if len(sizes) > 1:
-            named = " with ".join(str(g if isinstance(g, Spec) else list(g)) for g in given)
-            raise ShapeError(
-                f"{name}: cannot broadcast {named}: "
-                f"{' against '.join(map(str, sorted(sizes)))} in dimension {axis}; "
-                f"needs sizes that are equal or 1"
-            )
-        result.append(sizes.pop() if sizes else 1)
-    return tuple(result)
-
-
-def bind(op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> Tensor:
-    """Record `op` on operands (tensors and Python numbers): promote, broadcast, check, add a node.
-
-    Errors: ShapeError, DTypeError from the record's rule, DeviceError for operands on different
-    devices; all at the caller's line, before anything runs.
-    """
-    found = [x.node if isinstance(x, Tensor) else _number_of(op, x) for x in operands]
-    nodes = _promoted(op, found)
-    if op.broadcast and len(nodes) > 1:
-        shapes = {n.spec.shape for n in nodes if n.value is None or n.needs_grad}
-        if len(shapes) > 1:
-            shape = broadcast_shapes(op.name, *(n.spec for n in nodes))
-            nodes = [
-                n
-                if (n.value is not None and not n.needs_grad) or n.spec.shape == shape
-                else record(OPS["expand"], (n,), {"shape": shape})
-                for n in nodes
-            ]
-    tensor = Tensor(record(op, tuple(nodes), attrs), view=False)
-    if op.put is not None:
-        # Not from the new node's inputs: in eager mode it is computed and has let go of them.
-        tensor._view_of(nodes[0])
-    return tensor
-
-
-Op.bind = staticmethod(bind)
 
 
 def record(op: Op, inputs: tuple[Node, ...], attrs: dict[str, Any]) -> Node:

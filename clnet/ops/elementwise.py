@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from clnet.core import broadcast_shapes, method
+from clnet.binding import broadcast_shapes
+from clnet.core import method
 from clnet.dtypes import DType, as_dtype, bool_
 from clnet.errors import DTypeError
 from clnet.records import OPS, Arg, Op, Sample, Spec, register

@@ -8,15 +8,17 @@ first in the result unless all arrays stand side by side.
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from clnet.core import Tensor, broadcast_shapes, method
+from clnet.binding import broadcast_shapes
+from clnet.core import Tensor, method
 from clnet.dtypes import int64
 from clnet.errors import DTypeError, IndexOutOfRange, ShapeError
 from clnet.ops import views
@@ -26,7 +28,7 @@ from clnet.ops.dims import as_dim
 from clnet.ops.elementwise import cast, where
 from clnet.ops.join import cat
 from clnet.ops.operators import copy_
-from clnet.records import row_major
+from clnet.records import Spec, row_major
 
 _Array = np.ndarray | Tensor
 
@@ -159,7 +161,22 @@ def _checked(array: _Array, n: int, dim: int, given: object) -> _Array:
 
 
 # --- views ---------------------------------------------------------------------------------------
-def _view(input: Tensor, items: Sequence[_Item]) -> Tensor:
+class _Cut(NamedTuple):
+    """A view: attributes of a slice (None: all of it), and the shape that it gets then."""
+
+    attrs: dict[str, tuple[int, ...]] | None
+    shape: tuple[int, ...]
+
+    def of(self, input: Tensor) -> Tensor:
+        """Return the view of a tensor."""
+        result = input if self.attrs is None else views.slice_(input, **self.attrs)
+        if self.shape != result.shape:
+            result = views.reshape(result, shape=self.shape)
+        # `x[:]` is a tensor of its own, on the same memory.
+        return views.alias(input) if result is input else result
+
+
+def _cut(whole: tuple[int, ...], items: Sequence[_Item]) -> _Cut:
     """Apply slices, integers and new dimensions; dimensions with arrays are kept whole."""
     starts, steps, sizes, shape = [], [], [], []
     dim = 0
@@ -167,8 +184,7 @@ def _view(input: Tensor, items: Sequence[_Item]) -> Tensor:
         if item is None:
             shape.append(1)
             continue
-        n = input.shape[dim]
-        cut = item if isinstance(item, _Slice) else _Slice(0, 1, n)
+        cut = item if isinstance(item, _Slice) else _Slice(0, 1, whole[dim])
         if isinstance(item, int):
             cut = _Slice(item, 1, 1)
         else:
@@ -177,13 +193,37 @@ def _view(input: Tensor, items: Sequence[_Item]) -> Tensor:
         steps.append(cut.step)
         sizes.append(cut.size)
         dim += 1
-    result = input
-    if tuple(sizes) != input.shape or any(step != 1 for step in steps):
-        result = views.slice_(input, starts=tuple(starts), steps=tuple(steps), sizes=tuple(sizes))
-    if tuple(shape) != result.shape:
-        result = views.reshape(result, shape=tuple(shape))
-    # `x[:]` is a tensor of its own, on the same memory.
-    return views.alias(input) if result is input else result
+    attrs = {"starts": tuple(starts), "steps": tuple(steps), "sizes": tuple(sizes)}
+    all_of_it = tuple(sizes) == whole and all(step == 1 for step in steps)
+    return _Cut(None if all_of_it else attrs, tuple(shape))
+
+
+def _plain(key: Any) -> tuple[Any, ...] | None:
+    """Return a key of integers, slices, None and ... such that it can be looked up, or None."""
+    parts: list[Any] = []
+    for part in key if type(key) is tuple else (key,):
+        if type(part) is slice:
+            bounds = (part.start, part.stop, part.step)
+            if not all(bound is None or type(bound) is int for bound in bounds):
+                return None
+            parts.append(bounds)
+        elif type(part) is int or part is None or part is Ellipsis:
+            parts.append(part)
+        else:
+            return None
+    return tuple(parts)
+
+
+@functools.lru_cache(maxsize=4096)
+def _plain_cut(given: Spec, parts: tuple[Any, ...]) -> _Cut:
+    """Return the view that a key from `_plain` means. Errors: IndexOutOfRange."""
+    items: list[_Item] = []
+    dim = 0
+    key = tuple([slice(*part) if type(part) is tuple else part for part in parts])
+    for part in _parts(given.ndim, key, given):
+        items += _one(given.shape, dim, part, given)
+        dim += part is not None
+    return _cut(given.shape, items)
 
 
 # --- arrays --------------------------------------------------------------------------------------
@@ -230,7 +270,7 @@ def _locate(input: Tensor, items: list[_Item]) -> _Located:
     places = [i for i, item in enumerate(items) if isinstance(item, (np.ndarray, Tensor))]
     arrays = [items[i] for i in places]
     shape = broadcast_shapes("index", *(tuple(a.shape) for a in arrays))  # type: ignore[union-attr]
-    view = _view(input, items)
+    view = _cut(input.shape, items).of(input)
     sizes = [view.shape[i] for i in places]
     dim = places[0]
     if places != list(range(dim, dim + len(places))):
@@ -288,9 +328,12 @@ def _get(input: Tensor, key: Any) -> Tensor:
     >>> x[1, ::2], x[[0, 2], [1, -1]]
     (tensor([4, 6]), tensor([ 1, 11]))
     """
+    plain = _plain(key)
+    if plain is not None:
+        return _plain_cut(input.node.spec, plain).of(input)
     input, items = _items(input, key)
     if not _has_arrays(items):
-        return _view(input, items)
+        return _cut(input.shape, items).of(input)
     located = _locate(input, items)
     taken = located.view.index_select(located.dim, _flattened(located, input.device))
     return views.reshape(taken, shape=located.result_shape)
@@ -316,7 +359,7 @@ def _set(input: Tensor, key: Any, value: Any) -> None:
         return
     input, items = _items(input, key)
     if not _has_arrays(items):
-        target = _view(input, items)
+        target = _cut(input.shape, items).of(input)
         copy_(target, _fitted(value, target.shape))
         return
     located = _locate(input, items)

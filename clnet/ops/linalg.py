@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from clnet.core import Tensor, broadcast_shapes, method
+from clnet.binding import broadcast_shapes
+from clnet.core import Tensor, method
 from clnet.dtypes import bool_, float64
 from clnet.errors import DTypeError, ShapeError
 from clnet.ops.launch import (

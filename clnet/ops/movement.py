@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from clnet.core import Tensor, broadcast_shapes, method
+from clnet.binding import broadcast_shapes
+from clnet.core import Tensor, method
 from clnet.errors import ShapeError
 from clnet.ops import views
 from clnet.ops.dims import as_dim, as_dims, as_sizes, inferred

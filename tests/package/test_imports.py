@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 CORE = ("clnet.core", "clnet.modes", "clnet.records", "clnet.dtypes", "clnet.errors")
-GRAPH = ("clnet.calls", *CORE)
+GRAPH = ("clnet.binding", "clnet.calls", *CORE)
 
 # layer -> what it may import of clnet besides its own modules. A name covers what lies below it.
 LAYERS: Mapping[str, tuple[str, ...]] = {
@@ -23,6 +23,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "clnet.modes": (),
     "clnet.records": ("clnet.dtypes", "clnet.errors"),
     "clnet.core": ("clnet.methods", "clnet.modes", "clnet.records", "clnet.dtypes", "clnet.errors"),
+    "clnet.binding": CORE,
     "clnet.calls": CORE,
     "clnet.ops": GRAPH,
     "clnet.transforms": (*GRAPH, "clnet.ops"),
