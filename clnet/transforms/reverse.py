@@ -156,15 +156,15 @@ def backward(
             "none of what it was computed from does, or it was computed under no_grad"
         )
     only = None if inputs is None else {id(t.node) for t in inputs}
-    plain = gradient is None and only is None and not create_graph and not differentiating
+    plain = only is None and not create_graph and not differentiating
     order = _topological([root], only or set(), opening=not plain)
 
     def flow() -> dict[int, Tensor]:
-        seeds = [(root, _seed(self, gradient, "backward"))]
-        ended = _flow(seeds, only or set(), create_graph)
+        ended = _flow([(root, _seed(self, gradient, "backward"))], only or set(), create_graph)
         return ended if create_graph else {key: _owned(d) for key, d in ended.items()}
 
-    ended = templated(order, root, flow) if plain else flow()
+    given = None if gradient is None else gradient.node
+    ended = templated(order, root, given, flow) if plain else flow()
     group = [root] if root.buffer is None else []
     for node in order:
         holder = node.owner() if node.owner is not None else None

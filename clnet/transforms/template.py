@@ -37,7 +37,7 @@ class _Gradient(NamedTuple):
 class _Forward:
     """The nodes that a gradient flows along and their operands, numbered, and the key of it all."""
 
-    def __init__(self, order: Sequence[Node], root: Node) -> None:
+    def __init__(self, order: Sequence[Node], root: Node, seed: Node | None) -> None:
         self.numbers: dict[Node, int] = {}
         self.calls: dict[Call, int] = {}
         self.usable = True
@@ -69,7 +69,10 @@ class _Forward:
             else:
                 number = self.calls.setdefault(call, len(self.calls))
                 parts.append((call.template, number, node.output, tuple(inputs)))
-        self.key = (numbers[root], *parts)
+        if seed is not None and seed not in numbers:
+            numbers[seed] = len(numbers)
+            parts.append((seed.spec, seed.needs_grad, seed.value is None, seed.leaf))
+        self.key = (numbers[root], None if seed is None else numbers[seed], *parts)
 
     def gradient(self, added: Sequence[Node], ended: dict[int, Tensor]) -> _Gradient | None:
         """Return what was recorded on these nodes, for others of the same key."""
@@ -97,16 +100,20 @@ class _Forward:
 
 
 def templated(
-    order: Sequence[Node], root: Node, flow: Callable[[], dict[int, Tensor]]
+    order: Sequence[Node],
+    root: Node,
+    seed: Node | None,
+    flow: Callable[[], dict[int, Tensor]],
 ) -> dict[int, Tensor]:
     """Return the gradients that `flow` would record, from a template if there is one.
 
-    `order`: the nodes that a gradient flows through from `root`, inputs first, seeded by 1. The
-    same structure gives the same nodes, unless there are hooks, observers or users' own rules.
+    `order`: the nodes that a gradient flows through from `root`, inputs first; `seed`: the gradient
+    of `root`, 1 if None. The same structure gives the same nodes, unless there are hooks, observers
+    or users' own rules.
     """
     if modes.observers or modes.recorder is not None:
         return flow()
-    forward = _Forward(order, root)
+    forward = _Forward(order, root, seed)
     if not forward.usable:
         return flow()
     key = forward.key
