@@ -229,7 +229,9 @@ def language_model(name: str) -> Work:
     if not torch_like(name):
         return None
     c, wait = framework(name)
-    net = c.nn.ModuleList([c.nn.Embedding(10000, 128), c.nn.LSTM(128, 256), c.nn.Linear(256, 10000)])
+    net = c.nn.ModuleList(
+        [c.nn.Embedding(10000, 128), c.nn.LSTM(128, 256), c.nn.Linear(256, 10000)]
+    )
     words = c.tensor(np.random.default_rng(0).integers(0, 10000, (21, 16)))
 
     def loss_of() -> Any:

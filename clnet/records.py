@@ -121,6 +121,19 @@ class Scratch(NamedTuple):
     itemsize: int
 
 
+class Prepared(NamedTuple):
+    """Kernel argument pair: memory that a launch of its own fills from operand `operand` alone.
+
+    Ops of a plan that need the same operand prepared the same way share it: `launch` reads that
+    operand, as In(operand), and writes Scratch("prepared", nbytes, itemsize).
+    """
+
+    operand: int
+    nbytes: int
+    itemsize: int
+    launch: Launch
+
+
 class Scalar(NamedTuple):
     """Kernel argument: a number known from shapes and attributes, as OpenCL type `ctype`."""
 
@@ -135,7 +148,7 @@ class Value(NamedTuple):
     ctype: str
 
 
-Argument = In | Out | Scratch | Scalar | Value
+Argument = In | Out | Scratch | Prepared | Scalar | Value
 
 
 @dataclass(frozen=True)
@@ -243,6 +256,8 @@ class Op:
     stores      kernel ops with one result [.., m, n] whose kernel takes the macros STORED..., so
                 that a chain of elementwise ops is applied as the result is stored.
     kernel      other ops: (target, out, ins, **attrs) -> launches.
+    counts      kernel ops whose kernel is also given `uses`: for each operand, how many such ops of
+                the plan read the same values.
     strided     kernel ops: operands whose strides the kernel takes as they are (True: all of them);
                 the others are made contiguous first.
     cost        (out, *specs, **attrs) -> (flops, bytes).
@@ -262,6 +277,7 @@ class Op:
     view: Callable[..., tuple[tuple[int, ...], int] | None] | None = None
     put: Callable[..., Any] | None = None
     kernel: Callable[..., list[Launch]] | None = None
+    counts: bool = False
     fold: str = ""
     stores: bool = False
     strided: tuple[int, ...] | bool = ()

@@ -16,17 +16,23 @@
 //   matmul_blocked packs 16 rows of A, or 16 columns of B, by `depth` steps of k as a panel
 //   [depth][16], padded with zeros, so that its inner loop knows no edges and no strides.
 //   `in_place` (1: B, 2: A) leaves panels unpacked whose 16 lanes are neighbours in memory already
-//   (X must be float32 or float64). Each group has group_scratch elements: its panels of A, block_m
-//   * depth, then its panels of B, block_n * depth. block_m is a multiple of 16, block_n of TILE_N.
+//   (X must be float32 or float64); 4: B comes as the panels [K][16] of all its columns, of type
+//   ARITH(X), one after another, zeros to a multiple of TILE_N, as matmul_pack writes them: worth it
+//   for a matrix that is used again. Each group has group_scratch elements: its panels of A,
+//   block_m * depth, then its panels of B, block_n * depth. block_m is a multiple of 16, block_n of
+//   TILE_N.
 //   16-bit floats need depth >= K, since C cannot hold a partial sum.
 // Launch:
 //   matmul_plain    one item takes `each` neighbouring elements of C: global >= ceil(M * N / each),
 //                   padded to LOCAL; second dimension: batches
 //   matmul_blocked  work-groups of one item share the blocks of block_m x block_n of C evenly: any
 //                   global size up to their number; meant for a few groups a core
+//   matmul_pack     work-groups of one item share the panels of one matrix B evenly: any global
+//                   size up to their number, `panels`, a multiple of TILE_N / 16
 // Entries:
 //   matmul_plain
 //   matmul_blocked
+//   matmul_pack
 // Macros:
 //   X       dtype; any of dtype.h, in matmul_blocked a float
 //   BATCH   number of batch dims; 1, 2, 3, 4, 8
@@ -95,10 +101,7 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(mat
 }
 #endif
 
-#ifdef USE_matmul_blocked
-#if !defined(TILE_M) || !defined(TILE_N)
-#error "matmul.cl: TILE_M and TILE_N must be defined"
-#endif
+#if defined(USE_matmul_blocked) || defined(USE_matmul_pack)
 // Sixteen neighbours as a vector; `loose` ones may lie at any element.
 #define VECTOR KERNEL_NAME(vector)
 #define LOOSE KERNEL_NAME(loose)
@@ -147,6 +150,22 @@ static inline void KERNEL_NAME(pack)(__global const STORAGE(X) *from, const INDE
   }
 }
 
+#ifdef USE_matmul_pack
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_pack)(
+    __global const STORAGE(X) *B, const long b0, __global ACC *packed, const long packed0,
+    const INDEX N, const INDEX K, const INDEX bk, const INDEX bn, const INDEX panels) {
+  const INDEX group = (INDEX)get_group_id(0), groups = (INDEX)get_num_groups(0);
+  const INDEX last = (INDEX)((long)panels * (group + 1) / groups);
+  for (INDEX panel = (INDEX)((long)panels * group / groups); panel < last; panel++)
+    KERNEL_NAME(pack)(B + b0 + panel * 16 * bn, bn, bk, N - panel * 16, K,
+                      packed + packed0 + panel * 16 * K);
+}
+#endif
+
+#ifdef USE_matmul_blocked
+#if !defined(TILE_M) || !defined(TILE_N)
+#error "matmul.cl: TILE_M and TILE_N must be defined"
+#endif
 // The accumulators have names, not indices, so that a compiler keeps them in registers.
 #if TILE_M == 4
 #define ROWS(M) M(0) M(1) M(2) M(3)
@@ -255,7 +274,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_
       for (INDEX i = 0; i < rows; i += 16)
         if (!(in_place & 2) || i + 16 > rows)
           KERNEL_NAME(pack)(a + i * am, am, ak, rows - i, steps, pack_a + i * depth);
-      if (packed != block_b)
+      if (packed != block_b && !(in_place & 4))
         for (INDEX j = 0; j < columns; j += TILE_N)
           if (!(in_place & 1) || j + TILE_N > columns)
             for (INDEX h = j; h < j + TILE_N; h += 16)
@@ -264,6 +283,10 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_
       for (INDEX j = 0; j < columns; j += TILE_N) {
         __global const ACC *panel_b = pack_b + j * depth;
         INDEX b_step = 16, b_right = 16 * depth;
+        if (in_place & 4) {
+          panel_b = (__global const ACC *)B + b0 + (left + j) * K + k0 * 16;
+          b_right = 16 * K;
+        }
 #if PLAIN(X)
         if ((in_place & 1) && j + TILE_N <= columns) {
           panel_b = b + j;
@@ -288,6 +311,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_
     }
   }
 }
+#endif
 #undef VECTOR
 #undef LOOSE
 #undef RIFFLE

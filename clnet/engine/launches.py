@@ -11,7 +11,18 @@ from clnet.engine.batch import arguments_of, tensors_served
 from clnet.engine.fuse import Operand, Step, fused_source
 from clnet.engine.graph import Graph
 from clnet.engine.task import NUMPY_TYPES, Arguments, Part, Task, arithmetic
-from clnet.records import In, Launch, Layout, Out, Scalar, Scratch, Spec, Value, row_major
+from clnet.records import (
+    In,
+    Launch,
+    Layout,
+    Out,
+    Prepared,
+    Scalar,
+    Scratch,
+    Spec,
+    Value,
+    row_major,
+)
 
 # Elements that a work-item of a CPU takes: enough to pay for its start, few enough to share out.
 _CPU_CHUNK = 16384
@@ -42,6 +53,8 @@ class Launches:
         self._target = target
         self._places: dict[int, Place] = {}
         self._copies: dict[int, Place] = {}
+        # By launch, and by where what it reads lies: the slot of what it prepared.
+        self._prepared: dict[Any, int] = {}
         self._uniform = self._find_uniform()
 
     def _find_uniform(self) -> list[int | None]:
@@ -228,36 +241,65 @@ class Launches:
         inputs: Sequence[int],
     ) -> None:
         """Add the launches of a kernel op, whose operands lie at `places`."""
-        node = self._graph.nodes[position]
-        assert node.op is not None
-        result = self._places[position]
         scratch: dict[str, int] = {}
         cost = self._cost(position)
         for launch in launches:
-            task = Task(node.op.name, launch, (position,))
+            task = self._launched(position, launch, places, layouts, inputs, scratch)
             task.flops, task.nbytes = cost
             cost = (0.0, 0.0)  # all of it stands at the first launch
-            arguments = task.arguments
-            for arg in launch.args:
-                if isinstance(arg, Out):
-                    arguments.buffer(result.slot, arg.offset, node.spec.dtype.itemsize)
-                    task.writes.add(result.slot)
-                elif isinstance(arg, Scalar):
-                    arguments.static(NUMPY_TYPES[arg.ctype], arg.value)
-                elif isinstance(arg, Value):
-                    arguments.scalar(NUMPY_TYPES[arg.ctype], inputs[arg.operand])
-                elif isinstance(arg, Scratch):
-                    if arg.name not in scratch:
-                        scratch[arg.name] = self._slot(arg.nbytes)
-                    arguments.buffer(scratch[arg.name], 0, arg.itemsize)
-                    task.writes.add(scratch[arg.name])
-                else:
-                    assert isinstance(arg, In)
-                    place = places[arg.operand] or self._place(inputs[arg.operand])
-                    itemsize = layouts[arg.operand].dtype.itemsize
-                    arguments.buffer(place.slot, place.offset, itemsize)
-                    task.reads.add(place.slot)
             self.tasks.append(task)
+
+    def _launched(
+        self,
+        position: int,
+        launch: Launch,
+        places: Sequence[Place | None],
+        layouts: Sequence[Layout],
+        inputs: Sequence[int],
+        scratch: dict[str, int],
+    ) -> Task:
+        """Return a launch of a kernel op, after adding those that prepare its operands."""
+        node = self._graph.nodes[position]
+        assert node.op is not None
+        task = Task(node.op.name, launch, (position,))
+        arguments = task.arguments
+
+        def place_of(operand: int) -> Place:
+            return places[operand] or self._place(inputs[operand])
+
+        for arg in launch.args:
+            if isinstance(arg, Out):
+                slot = self._places[position].slot
+                arguments.buffer(slot, arg.offset, node.spec.dtype.itemsize)
+                task.writes.add(slot)
+            elif isinstance(arg, Scalar):
+                arguments.static(NUMPY_TYPES[arg.ctype], arg.value)
+            elif isinstance(arg, Value):
+                arguments.scalar(NUMPY_TYPES[arg.ctype], inputs[arg.operand])
+            elif isinstance(arg, Scratch):
+                if arg.name not in scratch:
+                    scratch[arg.name] = self._slot(arg.nbytes)
+                arguments.buffer(scratch[arg.name], 0, arg.itemsize)
+                task.writes.add(scratch[arg.name])
+            elif isinstance(arg, Prepared):
+                place = place_of(arg.operand)
+                key = (arg.launch, place.slot, place.offset, place.strides)
+                if key not in self._prepared:
+                    self._prepared[key] = slot = self._slot(arg.nbytes)
+                    own = {"prepared": slot}
+                    self.tasks.append(
+                        self._launched(position, arg.launch, places, layouts, inputs, own)
+                    )
+                slot = self._prepared[key]
+                arguments.buffer(slot, 0, arg.itemsize)
+                task.reads.add(slot)
+            else:
+                assert isinstance(arg, In)
+                place = place_of(arg.operand)
+                itemsize = layouts[arg.operand].dtype.itemsize
+                arguments.buffer(place.slot, place.offset, itemsize)
+                task.reads.add(place.slot)
+        return task
 
 
 def touched(layout: Layout) -> int:

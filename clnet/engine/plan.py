@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -42,11 +43,13 @@ class Plan(RowLaunches):
         self.reasons: dict[int, str] = {}
         self._done: set[int] = set()
         self._consumers = consumers_of(self._graph)
+        self._uses = self._count_uses()
         self._donated = self._accepted(donated or {})
         self._plan()
         self._finish()
         del self._graph, self._target, self._places, self._copies, self._done
-        del self._uniform, self._consumers, self._donated, self._nbytes
+        del self._uniform, self._consumers, self._donated, self._nbytes, self._uses
+        del self._prepared
 
     # --- which units ------------------------------------------------------------------------------
 
@@ -199,7 +202,28 @@ class Plan(RowLaunches):
             place = self._places[i] if strided else self._contiguous(i)
             places.append(place)
             layouts.append(Layout(spec.shape, place.strides, spec.dtype))
-        return places, layouts, op.kernel(self._target, node.spec, tuple(layouts), **node.attrs)
+        attrs = dict(node.attrs)
+        if op.counts:
+            attrs["uses"] = tuple([self._uses[self._origin(i)] for i in inputs])
+        return places, layouts, op.kernel(self._target, node.spec, tuple(layouts), **attrs)
+
+    def _origin(self, position: int) -> tuple[Any, ...]:
+        """Return what a value is: a node's position, and the views that are taken of it in turn."""
+        views: list[Any] = []
+        node = self._graph.nodes[position]
+        while node.op is not None and node.op.view is not None and self._graph.inputs[position]:
+            views.append((node.op, tuple(node.attrs.items())))
+            position = self._graph.inputs[position][0]
+            node = self._graph.nodes[position]
+        return position, *views
+
+    def _count_uses(self) -> Counter[tuple[Any, ...]]:
+        """Count the operands, by what they are, of ops whose kernels ask for their uses."""
+        uses: Counter[tuple[Any, ...]] = Counter()
+        for node, inputs in zip(self._graph.nodes, self._graph.inputs, strict=True):
+            if node.op is not None and node.op.counts:
+                uses.update(self._origin(i) for i in inputs)
+        return uses
 
     def _product(self, unit: Stored) -> None:
         """Add a product whose last launch applies a chain as it stores, or both apart."""

@@ -33,6 +33,7 @@ from clnet.records import (
     Layout,
     Op,
     Out,
+    Prepared,
     Sample,
     Scalar,
     Scratch,
@@ -48,6 +49,8 @@ _ONE_GROUP = 64**3
 _TILES = {"tile_m": 8, "tile_n": 32}
 # Rows, columns and steps of k that a work-group packs: together half a second-level cache.
 _BLOCK, _DEPTH = 256, 256
+# Rows up to which packing a matrix that is used again apart from its products pays.
+_FEW_ROWS = 256
 # Steps of k that GPUs bring to local memory at once, and that a work-group takes at least.
 _TILE_K, _LEAST_SPAN = 16, 128
 
@@ -66,7 +69,9 @@ def _matmul_spec(x: Spec, y: Spec) -> Spec:
     return Spec((*x.shape[:-1], y.shape[-1]), x.dtype)
 
 
-def _matmul_kernel(target: Target, out: Spec, ins: tuple[Layout, ...]) -> list[Launch]:
+def _matmul_kernel(
+    target: Target, out: Spec, ins: tuple[Layout, ...], uses: tuple[int, ...] = (1, 1)
+) -> list[Launch]:
     x, y = ins
     m, k = x.shape[-2:]
     n = y.shape[-1]
@@ -87,7 +92,8 @@ def _matmul_kernel(target: Target, out: Spec, ins: tuple[Layout, ...]) -> list[L
     shape, steps = scalars(index, m, n, k), scalars(index, am, ak, bk, bn)
     batches = prod(sizes)
     if target.type == "cpu" and x.dtype.kind == "f":
-        return [_blocked(target, x, (batches, m, n, k), (am, ak, bk, bn), batch, defines)]
+        steps_of = (am, ak, bk, bn)
+        return [_blocked(target, x, (batches, m, n, k), steps_of, batch, defines, uses[1])]
     if target.type != "cpu" and target.max_work_group >= 256 and _worth_tiles(m, n, k):
         return _tiled(target, x, (batches, m, n, k), (*shape, *steps), batch, defines)
     each = share(target, m * n, k)
@@ -166,10 +172,11 @@ def _blocked(
     strides: tuple[int, int, int, int],
     batch: list[Scalar],
     defines: tuple[tuple[str, str], ...],
+    uses: int,
 ) -> Launch:
     """Return the launch of matmul_blocked: C in even blocks, a few for each core."""
     batches, m, n, k = sizes
-    am, _, _, bn = strides
+    am, _, bk, bn = strides
     tiles = {**_TILES, **target.tuning.get("matmul_blocked", {})}
     tile_m, tile_n = tiles["tile_m"], tiles["tile_n"]
     if x.dtype is float64:  # half as many fit the registers
@@ -198,9 +205,19 @@ def _blocked(
         in_place = (1 if bn == 1 else 0) | (2 if am == 1 else 0)
     index = dict(defines)["INDEX"]
     each = accumulator(x.dtype).itemsize
+    right: Argument = In(1)
+    if uses > 1 and batches == 1 and not in_place & 1 and m <= _FEW_ROWS:
+        in_place |= 4
+        panels = ceil_div(n, tile_n) * tile_n // 16
+        numbers = scalars(index, n, k, bk, bn, panels)
+        packed = Scratch("prepared", panels * 16 * k * each, each)
+        given = (In(1), packed, *numbers)
+        size = (min(panels, 4 * target.compute_units),)
+        pack = Launch("matmul.cl", "matmul_pack", defines, given, size, (1,))
+        right = Prepared(1, packed.nbytes, each, pack)
     args: tuple[Argument, ...] = (
         In(0),
-        In(1),
+        right,
         Out(),
         Scratch("panels", groups * group_scratch * each, each),
         *scalars(index, *sizes, *strides, block_m, block_n, depth, group_scratch),
@@ -255,6 +272,7 @@ matmul_: Op = register(
         ),
         promote="same",
         kernel=_matmul_kernel,
+        counts=True,
         stores=True,
         strided=True,
         cost=lambda out, x, y: (

@@ -4,8 +4,8 @@ A use of a part (`x[t]`, `x.unbind()`, `x.split(n)`) gives a cotangent as large 
 zero outside of the part. Adding T of those would take T passes over the whole, and T times its
 memory, in the gradient of a recurrent net. Parts that do not overlap are written into one tensor.
 
-A use of a matrix in a product (`h @ w` at each step) gives a product as large as the matrix. The sum
-of those is one product of their factors, laid side by side, which are smaller.
+A use of a matrix in a product (`h @ w` at each step) gives a product as large as the matrix. The
+sum of those is one product of their factors, laid side by side, which are smaller.
 """
 
 from __future__ import annotations

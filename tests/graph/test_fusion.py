@@ -170,3 +170,13 @@ def test_gathered_launches_keep_the_order_of_their_data() -> None:
     c = b * 2 + 1
     cn.eval(a, c)
     np.testing.assert_array_equal(c.numpy(), b.numpy() * 2 + 1)
+
+
+def test_a_matrix_that_is_used_again_is_packed_once() -> None:
+    w, x = data(40, 40), data(7, 40)
+    for _ in range(3):
+        x = F.linear(x, w)
+    entries = [task.launch.entry for task in plan(x, x @ w).tasks]
+    cpu = target(cn.device()).type == "cpu"
+    assert entries.count("matmul_pack") == (1 if cpu else 0)
+    assert len([entry for entry in entries if entry != "matmul_pack"]) == 4

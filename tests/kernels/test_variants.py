@@ -48,6 +48,26 @@ def test_matmul_of_transposed_operands(dtype: str) -> None:
         np.testing.assert_allclose(y.numpy().astype(e.dtype), e, rtol=tolerance, atol=bound)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+def test_matmul_by_a_matrix_that_is_used_again(dtype: str) -> None:
+    """Check products of several values with one matrix, which CPUs pack once for all of them."""
+    if dtype == "float64" and not cn.device().caps.fp64:
+        pytest.skip("the device has no float64")
+    tolerance = {"float16": 1e-3, "bfloat16": 8e-3, "float32": 1e-5, "float64": 1e-12}[dtype]
+    of = getattr(cn, dtype)
+    for m, n, k in [*SIZES[:5], (1, 31, 600), (64, 33, 257)]:
+        given = [_random((m + i, k), "float64") for i in range(3)]
+        w = cn.tensor(_random((n, k), "float64")).to(dtype=of)
+        xs = [cn.tensor(x).to(dtype=of) for x in given]
+        found = [xs[0] @ w.T, xs[1] @ w.T, (xs[2] @ w.T).relu(), xs[0][:, : k // 2] @ w.T[: k // 2]]
+        cn.eval(*found)
+        a, b = [x.double().numpy() for x in xs], w.double().numpy().T
+        expected = [a[0] @ b, a[1] @ b, np.maximum(a[2] @ b, 0), a[0][:, : k // 2] @ b[: k // 2]]
+        for y, e in zip(found, expected, strict=True):
+            bound = tolerance * (np.abs(e).max(initial=0) + np.sqrt(e.size) + 100)
+            np.testing.assert_allclose(y.double().numpy(), e, rtol=tolerance, atol=bound)
+
+
 def test_matmul_of_batches() -> None:
     """Check batches which are broadcast, permuted, sliced and too many to merge."""
     x, y = _random((2, 3, 5, 4)), _random((3, 4, 6))

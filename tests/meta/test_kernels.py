@@ -40,7 +40,6 @@ MUTATIONS = {
         "Uninitialized value",
     ),
     "copy_region": ("place.cl", "  if (i >= total) return;\n", "", "Invalid"),
-    "elementwise": ("elementwise.cl", "min(start + chunk, size)", "start + chunk", "Invalid"),
 }
 
 
