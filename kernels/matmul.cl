@@ -17,8 +17,8 @@
 //   [depth][16], padded with zeros, so that its inner loop knows no edges and no strides.
 //   `in_place` (1: B, 2: A) leaves panels unpacked whose 16 lanes are neighbours in memory already
 //   (X must be float32 or float64); 4: B comes as the panels [K][16] of all its columns, of type
-//   ARITH(X), one after another, zeros to a multiple of TILE_N, as matmul_pack writes them: worth it
-//   for a matrix that is used again. Each group has group_scratch elements: its panels of A,
+//   ARITH(X), one after another, zeros to a multiple of TILE_N, as matmul_pack writes: worth it for
+//   a matrix that is used again. Each group has group_scratch elements: its panels of A,
 //   block_m * depth, then its panels of B, block_n * depth. block_m is a multiple of 16, block_n of
 //   TILE_N.
 //   16-bit floats need depth >= K, since C cannot hold a partial sum.

@@ -211,7 +211,7 @@ def _blocked(
         panels = ceil_div(n, tile_n) * tile_n // 16
         numbers = scalars(index, n, k, bk, bn, panels)
         packed = Scratch("prepared", panels * 16 * k * each, each)
-        given = (In(1), packed, *numbers)
+        given: tuple[Argument, ...] = (In(1), packed, *numbers)
         size = (min(panels, 4 * target.compute_units),)
         pack = Launch("matmul.cl", "matmul_pack", defines, given, size, (1,))
         right = Prepared(1, packed.nbytes, each, pack)
