@@ -60,6 +60,10 @@ class Template:
             through.append(frozenset().union(*found))
         return [through[number] for number in self.outputs]
 
+    def flows(self, output: int, inputs: Sequence[Node]) -> bool:
+        """Return whether a gradient flows from a result to any of the inputs."""
+        return any(inputs[i].needs_grad for i in self._through[output])
+
     def enter(
         self, inputs: Sequence[Node], calls: Sequence[Call] = (), grad: bool = True
     ) -> list[Node]:
@@ -79,10 +83,7 @@ class Template:
             node.reset(self.steps[number - self.first][3], device)
             node.call = call
             node.depth = depth
-            if grad and modes.grad:
-                for i in self._through[k]:
-                    if inputs[i].needs_grad:
-                        node.needs_grad = True
+            node.needs_grad = grad and modes.grad and self.flows(k, inputs)
             call.outputs.append(weakref.ref(node))
             made.append(node)
         return made

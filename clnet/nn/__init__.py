@@ -33,6 +33,7 @@ from clnet.nn.cell import (
     GRUCell,
     LSTMCell,
     RNNCell,
+    RNNCellBase,
 )
 from clnet.nn.clip import (
     clip_grad_norm_,
@@ -118,6 +119,7 @@ __all__ = [
     "Parameter",
     "RMSNorm",
     "RNNCell",
+    "RNNCellBase",
     "ReLU",
     "ReLU6",
     "Sequential",

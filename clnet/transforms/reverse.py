@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from clnet.calls import closed
-from clnet.core import Node, Tensor, compute_with, method, record, scalar_node
+from clnet.core import Node, Tensor, compute_with, evaluate, method, record, scalar_node
 from clnet.dtypes import scalar_dtype
 from clnet.errors import GradientError
 from clnet.modes import modes
@@ -91,7 +91,13 @@ def _flow(
     with _grad_mode(create_graph):
 
         def add(node: Node, d: Tensor) -> None:
-            waiting.setdefault(id(node), []).append(d)
+            terms = waiting.setdefault(id(node), [])
+            if terms and terms[-1].node.buffer is not None and d.node.buffer is not None:
+                # Computed already, as those of checkpoints: one sum takes less than two terms.
+                terms[-1] = terms[-1] + d
+                evaluate(terms[-1])
+            else:
+                terms.append(d)
 
         for node, d in seeds:
             add(node, d)
@@ -110,6 +116,12 @@ def _flow(
                 for n, cotangent in _cotangents(node, total):
                     add(n, cotangent)
     return ended
+
+
+def pulled(seeds: Sequence[tuple[Node, Tensor]], wanted: Sequence[Node]) -> list[Tensor]:
+    """Return the cotangents of `wanted`, given those of results; nothing of it differentiates."""
+    ended = _flow(seeds, {id(n) for n in wanted}, False)
+    return [_gradient(ended, Tensor(n, view=False)) for n in wanted]
 
 
 def _seed(y: Tensor, gradient: Tensor | None, name: str) -> Tensor:
