@@ -33,6 +33,7 @@ class Template:
     steps     (op, operands, attrs, spec); operands are numbers, or nodes that are the same in every
               call: scalars and constants.
     outputs   numbers of the results, all of them steps.
+    through   for each result the inputs that a gradient can flow to.
     """
 
     def __init__(
@@ -45,13 +46,13 @@ class Template:
         self.inputs, self.borrowed = inputs, tuple(borrowed)
         self.steps, self.outputs = tuple(steps), tuple(outputs)
         self.first = inputs + len(self.borrowed)
-        self._through = self._differentiable()
+        self.through = self._differentiable()
         self.constants = {i for _, given, _, _ in steps for i in given if isinstance(i, Node)}
         # By number of a step: which output it is.
         self.output_of = {number - self.first: k for k, number in enumerate(outputs)}
 
     def _differentiable(self) -> list[frozenset[int]]:
-        """Return for each output the inputs that a gradient can flow to."""
+        """Return `through`."""
         through = [frozenset({i}) for i in range(self.inputs)]
         through += [frozenset()] * len(self.borrowed)
         for op, operands, _, spec in self.steps:
@@ -59,10 +60,6 @@ class Template:
             found = [through[i] for i in operands if type(i) is int] if flows else []
             through.append(frozenset().union(*found))
         return [through[number] for number in self.outputs]
-
-    def flows(self, output: int, inputs: Sequence[Node]) -> bool:
-        """Return whether a gradient flows from a result to any of the inputs."""
-        return any(inputs[i].needs_grad for i in self._through[output])
 
     def enter(
         self, inputs: Sequence[Node], calls: Sequence[Call] = (), grad: bool = True
@@ -83,7 +80,10 @@ class Template:
             node.reset(self.steps[number - self.first][3], device)
             node.call = call
             node.depth = depth
-            node.needs_grad = grad and modes.grad and self.flows(k, inputs)
+            if grad and modes.grad:
+                for i in self.through[k]:
+                    if inputs[i].needs_grad:
+                        node.needs_grad = True
             call.outputs.append(weakref.ref(node))
             made.append(node)
         return made

@@ -92,7 +92,7 @@ def elementwise_groups(
     outputs: dict[int, list[int]] = {}
     operands: dict[int, set[int]] = {}
     # Whatever reads a unit is entered before it, so that what the unit reaches is known.
-    blocks = [*units.values(), *alone]
+    blocks = [*map(tuple, units.values()), *alone]
     for number in reversed(schedule(graph, blocks, lambda unit: False)):
         position = max(blocks[number])
         readers = consumers[position]

@@ -166,19 +166,23 @@ def checkpoint(
         ys = found.template.enter(inputs)
     pending = [n for n in inputs if n.buffer is None and n.value is None]
     evaluate(*[Tensor(n, view=False) for n in ys], *[n.tensor() for n in pending])
-    flows = [found.template.flows(k, inputs) for k in range(len(ys))]
-    first = next((y for y, own in zip(ys, flows, strict=True) if own), None)
-    if first is None:
+    needing = {i for i, n in enumerate(inputs) if n.needs_grad}
+    flows = [bool(reached & needing) for reached in found.template.through]
+    if not any(flows):
         return found.result(ys)
+    reached = set().union(*found.template.through)
+    operands = [
+        n if i in reached or i not in needing else record(OPS["detach"], (n,), {})
+        for i, n in enumerate(inputs)
+    ]
     use = _Use(found.template)
-    shared = record(_SHARED, (first, *inputs), {})
+    shared = record(_SHARED, (ys[flows.index(True)], *operands), {})
     _uses[shared] = (use, 0)
-    results = []
-    for k, (y, own) in enumerate(zip(ys, flows, strict=True)):
-        node = record(_RESULT, (y, shared), {}) if own else y
+    results = list(ys)
+    for k, own in enumerate(flows):
         if own:
-            _uses[node] = (use, k)
-        results.append(node)
+            results[k] = record(_RESULT, (ys[k], shared), {})
+            _uses[results[k]] = (use, k)
     return found.result(results)
 
 

@@ -220,18 +220,23 @@ def test_inputs_states_and_outputs_may_be_trees() -> None:
     assert (s.tolist(), last.tolist()) == ([6, 9], [40, 50])
 
 
-def test_random_numbers_are_those_of_a_loop() -> None:
+@pytest.mark.parametrize("segments", [None, 1, 2])
+def test_random_numbers_are_those_of_a_loop(segments: int | None) -> None:
     def cell(x: cn.Tensor, s: cn.Tensor) -> tuple[cn.Tensor, cn.Tensor]:
         s = nn.functional.dropout(x, 0.5) + nn.functional.dropout(s, 0.5)
         return s + cn.rand(2, 3), s
 
-    x = cn.ones(5, 2, 3)
+    # In one part; in many, which is chosen for long walks; in two.
+    x = cn.ones(200 if segments is None else 5, 2, 3).requires_grad_()
     cn.manual_seed(3)
     wanted, _ = loop(cell, x, cn.zeros(2, 3))
     after = cn.rand(2).tolist()
     cn.manual_seed(3)
-    found, _ = cn.map_accum(cell, x, cn.zeros(2, 3))
-    np.testing.assert_array_equal(found.numpy(), cn.stack(wanted).numpy())
+    found, _ = cn.map_accum(cell, x, cn.zeros(2, 3), segments=segments)
+    joined = cn.stack(wanted)
+    np.testing.assert_array_equal(found.detach().numpy(), joined.detach().numpy())
+    for a, b in zip(gradients(found.sum(), x), gradients(joined.sum(), x), strict=True):
+        np.testing.assert_array_equal(a, b)
     assert cn.rand(2).tolist() == after
 
 
