@@ -7,7 +7,7 @@
 tensor([2., 4., 6.])
 """
 
-from clnet import functional, nn, optim
+from clnet import functional, generation, nn, optim
 from clnet.combinators import (
     Forest,
     bidirectional,
@@ -360,6 +360,7 @@ __all__ = [
     "functional",
     "gather",
     "ge",
+    "generation",
     "get_rng_state",
     "grad",
     "gt",

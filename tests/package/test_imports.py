@@ -34,6 +34,13 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "clnet.optim": (*GRAPH, "clnet.ops", "clnet.functional"),
     # Cells that nn has a layer of are run by that layer.
     "clnet.combinators": (*GRAPH, "clnet.ops", "clnet.transforms", "clnet.functional", "clnet.nn"),
+    "clnet.generation": (
+        *GRAPH,
+        "clnet.ops",
+        "clnet.transforms",
+        "clnet.functional",
+        "clnet.combinators",
+    ),
     # Tensors are read from and uploaded to devices by ops; the generator's state is theirs too.
     "clnet.io": (*GRAPH, "clnet.ops"),
     "clnet.testing": (*GRAPH, "clnet.ops", "clnet.transforms", "clnet.engine"),
