@@ -65,6 +65,11 @@ class RNNCellBase(Module):
         """Return the state, zero, that a sequence begins with, given an input of one step."""
         return self._state(input, None)
 
+    def _pre(self, input: Tensor) -> Tensor:
+        """Return what the input and the biases contribute to the gates."""
+        pre = F.linear(input, self.weight_ih, self.bias_ih)
+        return pre if self.bias_hh is None else pre + self.bias_hh
+
     def _state(self, input: Tensor, hx: Tensor | None, what: str = "hx") -> Tensor:
         """Check the input and a state, and return the state, zero if there is none."""
         name = type(self).__name__
@@ -120,9 +125,7 @@ class RNNCell(RNNCellBase):
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """Return the next hidden state."""
         h = self._state(input, hx)
-        pre = F.linear(input, self.weight_ih, self.bias_ih)
-        pre = pre if self.bias_hh is None else pre + self.bias_hh
-        return rnn_step(pre, h, self.weight_hh, nonlinearity=self.nonlinearity)
+        return rnn_step(self._pre(input), h, self.weight_hh, nonlinearity=self.nonlinearity)
 
     def extra_repr(self) -> str:
         """Return the sizes, and what differs from the defaults."""
@@ -160,9 +163,7 @@ class LSTMCell(RNNCellBase):
     ) -> tuple[Tensor, Tensor]:
         """Return the next hidden and cell states."""
         h, c = self._states(input, hx)
-        pre = F.linear(input, self.weight_ih, self.bias_ih)
-        pre = pre if self.bias_hh is None else pre + self.bias_hh
-        return lstm_step(pre, h, c, self.weight_hh)
+        return lstm_step(self._pre(input), h, c, self.weight_hh)
 
 
 class GRUCell(RNNCellBase):
