@@ -7,7 +7,17 @@
 tensor([2., 4., 6.])
 """
 
-from clnet import functional, nn, optim
+from clnet import functional, generation, nn, optim
+from clnet.combinators import (
+    Forest,
+    bidirectional,
+    fold,
+    map_accum,
+    scan,
+    tree_fold,
+    unfold,
+    window_map,
+)
 from clnet.core import Tensor
 from clnet.core import evaluate as eval
 from clnet.device import (
@@ -243,6 +253,7 @@ from clnet.ops.statistics import (
     var,
 )
 from clnet.transforms.anomaly import detect_anomaly
+from clnet.transforms.checkpoint import checkpoint, checkpoint_sequential
 from clnet.transforms.compile import compile
 from clnet.transforms.reverse import custom_vjp, grad, value_and_grad, vjp
 
@@ -257,6 +268,7 @@ __all__ = [
     "DTypeError",
     "Device",
     "DeviceError",
+    "Forest",
     "GradientError",
     "IndexOutOfRange",
     "OutOfMemoryError",
@@ -283,6 +295,7 @@ __all__ = [
     "atan2",
     "bernoulli",
     "bfloat16",
+    "bidirectional",
     "bitwise_and",
     "bitwise_not",
     "bitwise_or",
@@ -293,6 +306,8 @@ __all__ = [
     "broadcast_to",
     "cat",
     "ceil",
+    "checkpoint",
+    "checkpoint_sequential",
     "chunk",
     "clamp",
     "clip",
@@ -337,6 +352,7 @@ __all__ = [
     "floor",
     "floor_divide",
     "fmod",
+    "fold",
     "from_dlpack",
     "from_numpy",
     "full",
@@ -344,6 +360,7 @@ __all__ = [
     "functional",
     "gather",
     "ge",
+    "generation",
     "get_rng_state",
     "grad",
     "gt",
@@ -380,6 +397,7 @@ __all__ = [
     "logsumexp",
     "lt",
     "manual_seed",
+    "map_accum",
     "masked_fill",
     "masked_select",
     "matmul",
@@ -431,6 +449,7 @@ __all__ = [
     "rsub",
     "save",
     "save_checkpoint",
+    "scan",
     "scatter_add",
     "select",
     "set_default_device",
@@ -461,18 +480,21 @@ __all__ = [
     "tile",
     "topk",
     "transpose",
+    "tree_fold",
     "tril",
     "triu",
     "trunc",
     "uint8",
     "unbind",
     "unflatten",
+    "unfold",
     "unsqueeze",
     "value_and_grad",
     "var",
     "vjp",
     "vstack",
     "where",
+    "window_map",
     "zeros",
     "zeros_like",
 ]

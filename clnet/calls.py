@@ -33,6 +33,7 @@ class Template:
     steps     (op, operands, attrs, spec); operands are numbers, or nodes that are the same in every
               call: scalars and constants.
     outputs   numbers of the results, all of them steps.
+    through   for each result the inputs that a gradient can flow to.
     """
 
     def __init__(
@@ -45,13 +46,13 @@ class Template:
         self.inputs, self.borrowed = inputs, tuple(borrowed)
         self.steps, self.outputs = tuple(steps), tuple(outputs)
         self.first = inputs + len(self.borrowed)
-        self._through = self._differentiable()
+        self.through = self._differentiable()
         self.constants = {i for _, given, _, _ in steps for i in given if isinstance(i, Node)}
         # By number of a step: which output it is.
         self.output_of = {number - self.first: k for k, number in enumerate(outputs)}
 
     def _differentiable(self) -> list[frozenset[int]]:
-        """Return for each output the inputs that a gradient can flow to."""
+        """Return `through`."""
         through = [frozenset({i}) for i in range(self.inputs)]
         through += [frozenset()] * len(self.borrowed)
         for op, operands, _, spec in self.steps:
@@ -81,7 +82,7 @@ class Template:
             node.output = k
             node.depth = depth
             if grad and modes.grad:
-                for i in self._through[k]:
+                for i in self.through[k]:
                     if inputs[i].needs_grad:
                         node.needs_grad = True
             call.outputs.append(weakref.ref(node))

@@ -9,7 +9,10 @@ from typing import Any, Protocol
 
 
 class Recorder(Protocol):
-    """Who records a computation that is replayed later: `clnet.transforms.compile`."""
+    """Who records a computation that is replayed later: see `clnet.transforms`."""
+
+    def looks(self, node: Any) -> None:
+        """The value of a node is needed while it is recorded; raises."""
 
     def assigns(self, tensor: Any, old: Any) -> None:
         """A tensor whose node was `old` is given another value."""

@@ -3,6 +3,7 @@
 
     .venv/bin/python examples/char_lm.py                # the Python standard library's sources
     .venv/bin/python examples/char_lm.py --text FILE
+    .venv/bin/python examples/char_lm.py --cell lstm    # or gru, rnn; --layers N
     .venv/bin/python examples/char_lm.py --resume       # goes on from the last checkpoint
 
 Embedding, recurrent layer, linear, cross entropy; SGD with momentum through truncated time: the
@@ -29,11 +30,12 @@ from tqdm import tqdm
 
 import clnet as cn
 from clnet import functional as F
-from clnet import nn, optim
+from clnet import generation, nn, optim
 
 SETTINGS: dict[str, Any] = {
     "text": "",
     "characters": 3_000_000,
+    "cell": "rnn",
     "hidden": 256,
     "layers": 1,
     "embedding": 64,
@@ -44,6 +46,7 @@ SETTINGS: dict[str, Any] = {
     "seed": 0,
 }
 SMOKE = {"characters": 20_000, "hidden": 16, "embedding": 8, "batch": 4, "time": 8, "steps": 6}
+CELLS: dict[str, Any] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 SYMBOLS = 128  # the most frequent characters of the text; the last symbol stands for all others
 HELD_OUT = 0.04  # share of the text, at its end, that is never trained on
 READ_EVERY = 10  # steps between looks at the loss: looking waits for the device
@@ -126,23 +129,24 @@ def streams(symbols: np.ndarray, batch: int, time: int) -> np.ndarray:
 class Net(nn.Module):
     """Predicts the next symbol at each step: symbols [t, b] to scores [t, b, symbols]."""
 
-    def __init__(self, symbols: int, embedding: int, hidden: int, layers: int) -> None:
+    def __init__(self, symbols: int, embedding: int, hidden: int, layers: int, cell: str) -> None:
         super().__init__()
         self.embedding = nn.Embedding(symbols, embedding)
-        self.rnn = nn.RNN(embedding, hidden, layers)
+        self.rnn = CELLS[cell](embedding, hidden, layers)
         self.output = nn.Linear(hidden, symbols)
 
-    def forward(self, x: cn.Tensor, state: cn.Tensor | None) -> tuple[cn.Tensor, cn.Tensor]:
+    def forward(self, x: cn.Tensor, state: Any) -> tuple[cn.Tensor, Any]:
         """Return the scores, and the state after the last step."""
         h, state = self.rnn(self.embedding(x), state)
         return self.output(h), state
 
 
-def loss_of(net: Net, window: np.ndarray, state: cn.Tensor | None) -> tuple[cn.Tensor, cn.Tensor]:
+def loss_of(net: Net, window: np.ndarray, state: Any) -> tuple[cn.Tensor, Any]:
     """Return the mean cross entropy over a window, in nats, and the state after it."""
     symbols = cn.tensor(window)
     scores, state = net(symbols[:-1], state)
-    return F.cross_entropy(scores.flatten(0, 1), symbols[1:].flatten()), state.detach()
+    loss = F.cross_entropy(scores.flatten(0, 1), symbols[1:].flatten())
+    return loss, generation.detached(state)
 
 
 @cn.no_grad()
@@ -153,7 +157,7 @@ def bits_per_character(net: Net, windows: np.ndarray) -> float:
     for window in windows:
         loss, state = loss_of(net, window, state)
         total = total + loss
-        cn.eval(total, state)
+        cn.eval(total, *(state if isinstance(state, tuple) else (state,)))
     return total.item() / len(windows) / math.log(2)
 
 
@@ -161,16 +165,16 @@ def bits_per_character(net: Net, windows: np.ndarray) -> float:
 def sample(net: Net, alphabet: str, length: int, temperature: float, seed: int) -> str:
     """Continue the prompt by `length` characters, each drawn with p ~ exp(score / temperature)."""
     cn.manual_seed(seed)
-    known = [alphabet.find(c) for c in PROMPT if c in alphabet] or [0]
-    scores, state = net(cn.tensor(known).unsqueeze(1), None)
-    text = PROMPT
-    for _ in range(length):
-        # The largest of scores with Gumbel noise is a draw from their softmax.
-        noise = -cn.log(-cn.log(cn.rand(len(alphabet)).clamp(1e-20, 1 - 1e-7)))
-        drawn = (scores[-1, 0] / temperature + noise).argmax()
-        text += alphabet[int(drawn.item())]
-        scores, state = net(drawn.reshape(1, 1), state)
-    return text
+    known = [0, *(alphabet.find(c) for c in PROMPT if c in alphabet)]
+    _, state = net(cn.tensor(known[:-1] or [0]).unsqueeze(1), None)
+
+    def step(symbol: cn.Tensor, state: Any) -> tuple[cn.Tensor, Any]:
+        scores, state = net(symbol.unsqueeze(0), state)
+        return scores[0], state
+
+    last = cn.tensor(known[-1:])
+    found = generation.generate(step, last, state, length, temperature=temperature)
+    return PROMPT + "".join(alphabet[i] for i in found.output[:, 0].tolist())
 
 
 # --- training ------------------------------------------------------------------------------------
@@ -182,7 +186,7 @@ class Run(NamedTuple):
     settings: dict[str, Any]
     checksum: int
     step: int
-    state: cn.Tensor | None
+    state: Any
     losses: list[float]
     held_out: list[tuple[int, float]]
 
@@ -286,14 +290,16 @@ def parsed() -> argparse.Namespace:
     """Read the command line; settings that are not given are None."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     about = {
+        "cell": "kind of the recurrent layers",
         "text": "file to learn from (default: modules of Python's standard library)",
         "characters": "characters of the text to use",
         "time": "steps that the gradient goes back",
     }
     for name, value in SETTINGS.items():
+        choices = sorted(CELLS) if name == "cell" else None
         help = about.get(name, "").partition(" (default")[0]
         help = about[name] if name == "text" else f"{help} (default: {value})".lstrip()
-        parser.add_argument(f"--{name}", type=type(value), help=help)
+        parser.add_argument(f"--{name}", type=type(value), help=help, choices=choices)
     parser.add_argument("--device", help="fragment of a device's name, gpu, cpu, or indices as 0:0")
     parser.add_argument("--out", type=Path, default=Path("char_lm_out"), help="folder for results")
     parser.add_argument("--save-every", type=int, default=250, help="steps (default: 250)")
@@ -322,7 +328,8 @@ def main() -> None:
     cn.manual_seed(settings["seed"])
 
     text = read_text(settings["text"], settings["characters"])
-    net = Net(len(text.alphabet), settings["embedding"], settings["hidden"], settings["layers"])
+    sizes = (settings[name] for name in ("embedding", "hidden", "layers", "cell"))
+    net = Net(len(text.alphabet), *sizes)
     optimizer = optim.SGD(net.parameters(), lr=settings["lr"], momentum=0.9)
     run = Run(settings, text.checksum, 0, None, [], [])
     if options.resume:

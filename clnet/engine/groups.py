@@ -85,24 +85,22 @@ def elementwise_groups(
     """
     shapes = [node.spec.shape for node in graph.nodes]
     condensed = _Condensed(len(graph.nodes))
-    inside = {m: max(unit) for unit in taken for m in unit}
-    for m, root in inside.items():
-        condensed.unit[m] = root
-    entered: dict[int, set[int]] = {}
+    units = {max(unit): unit for unit in taken}
+    inside = {m for unit in taken for m in unit}
+    alone = [(position,) for position in range(len(graph.nodes)) if position not in inside]
     members: dict[int, list[int]] = {}
     outputs: dict[int, list[int]] = {}
     operands: dict[int, set[int]] = {}
-    for position in range(len(graph.nodes) - 1, -1, -1):
+    # Whatever reads a unit is entered before it, so that what the unit reaches is known.
+    blocks = [*map(tuple, units.values()), *alone]
+    for number in reversed(schedule(graph, blocks, lambda unit: False)):
+        position = max(blocks[number])
         readers = consumers[position]
-        if position in inside:
-            # Entered at its last member, which comes first here; what it feeds is known by then,
-            # because units are convex and reach is widened as members appear.
-            root = inside[position]
-            if root == position:
-                condensed.add(position, readers)
-                entered[root] = set()
-            else:
-                condensed.join(position, root, [r for r in readers if inside.get(r) != root])
+        if position in units:
+            for m in units[position]:
+                condensed.unit[m] = position
+            fed = {r for m in units[position] for r in consumers[m]} - set(units[position])
+            condensed.add(position, fed)
             continue
         if not fusable(position):
             condensed.add(position, readers)

@@ -17,7 +17,7 @@ from clnet.engine.capture import Captured
 from clnet.engine.graph import Graph
 from clnet.engine.plan import Plan
 from clnet.engine.serial import serial_launches
-from clnet.errors import BuildError, ClnetError
+from clnet.errors import BuildError
 from clnet.modes import modes, observing
 
 # Runs of a program after which launches of one work-item each are built as one kernel, which takes
@@ -249,10 +249,7 @@ class Engine:
         for node in nodes:
             if node.buffer is None:
                 if modes.recorder is not None:
-                    raise ClnetError(
-                        f"compile: the value of {node.spec} is needed while the function that "
-                        "computes it is recorded; return the tensor and look at it outside"
-                    )
+                    modes.recorder.looks(node)
                 by_device.setdefault(node.device, []).append(node)
         with self.lock:
             for on, roots in by_device.items():

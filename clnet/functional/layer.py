@@ -13,6 +13,7 @@ from clnet.ops import elementwise as op
 from clnet.ops.elementwise import where
 from clnet.ops.index import take
 from clnet.ops.random import rand
+from clnet.ops.sparse import sparse_rows
 
 
 @composite
@@ -34,11 +35,14 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return y if bias is None else y + bias
 
 
-def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+def embedding(
+    input: Tensor, weight: Tensor, padding_idx: int | None = None, *, sparse: bool = False
+) -> Tensor:
     """Rows of a table, chosen by index.
 
     input: integers of any shape; weight: [rows, features]; result: [.., features]. The row
-    `padding_idx` gets no gradient. Errors: DTypeError unless the input is of integers; ShapeError;
+    `padding_idx` gets no gradient. With `sparse` the gradient of a leaf is a SparseTensor, the rows
+    looked up alone. Errors: DTypeError unless the input is of integers; ShapeError;
     ValueError for a padding_idx outside the table.
 
     >>> import clnet as cn
@@ -49,7 +53,11 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
         raise DTypeError(f"embedding: got indices {input.node.spec}; needs integers")
     if weight.ndim != 2:
         raise ShapeError(f"embedding: got weight {weight.node.spec}; needs [rows, features]")
-    rows = take(weight, input.reshape(-1), dim=0).reshape(*input.shape, weight.shape[1])
+    index = input.reshape(-1)
+    # What is no leaf is computed from others, for which all rows are needed.
+    sparse = sparse and weight.is_leaf
+    rows = sparse_rows(weight, index) if sparse else take(weight, index, dim=0)
+    rows = rows.reshape(*input.shape, weight.shape[1])
     if padding_idx is None:
         return rows
     n = weight.shape[0]

@@ -33,6 +33,7 @@ from clnet.nn.cell import (
     GRUCell,
     LSTMCell,
     RNNCell,
+    RNNCellBase,
 )
 from clnet.nn.clip import (
     clip_grad_norm_,
@@ -66,6 +67,14 @@ from clnet.nn.loss import (
     NLLLoss,
     SmoothL1Loss,
 )
+from clnet.nn.lstm_cell import (
+    CoupledLSTMCell,
+    LayerNormLSTMCell,
+    PeepholeLSTMCell,
+    VariationalDropout,
+    VariationalDropoutCell,
+    WeightNoise,
+)
 from clnet.nn.module import (
     Module,
 )
@@ -90,6 +99,7 @@ __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "Bilinear",
+    "CoupledLSTMCell",
     "CrossEntropyLoss",
     "Dropout",
     "Dropout1d",
@@ -105,6 +115,7 @@ __all__ = [
     "L1Loss",
     "LSTMCell",
     "LayerNorm",
+    "LayerNormLSTMCell",
     "LeakyReLU",
     "Linear",
     "LogSigmoid",
@@ -116,8 +127,10 @@ __all__ = [
     "ModuleList",
     "NLLLoss",
     "Parameter",
+    "PeepholeLSTMCell",
     "RMSNorm",
     "RNNCell",
+    "RNNCellBase",
     "ReLU",
     "ReLU6",
     "Sequential",
@@ -130,6 +143,9 @@ __all__ = [
     "Softsign",
     "Tanh",
     "Unflatten",
+    "VariationalDropout",
+    "VariationalDropoutCell",
+    "WeightNoise",
     "clip_grad_norm_",
     "clip_grad_value_",
     "functional",

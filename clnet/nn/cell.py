@@ -31,8 +31,11 @@ def uniform(module: Module, hidden_size: int) -> None:
         init.uniform_(weight, -bound, bound)
 
 
-class _Cell(Module):
-    """What the cells share: weights for `_gates` gates, and checks."""
+class RNNCellBase(Module):
+    """Base class of cells: one step of a recurrent layer, that returns its state alone.
+
+    The hidden state, the state's first tensor, is also the step's output.
+    """
 
     _gates: ClassVar[int]
 
@@ -57,6 +60,15 @@ class _Cell(Module):
     def reset_parameters(self) -> None:
         """Draw the initial values again."""
         uniform(self, self.hidden_size)
+
+    def initial_state(self, input: Tensor) -> Any:
+        """Return the state, zero, that a sequence begins with, given an input of one step."""
+        return self._state(input, None)
+
+    def _pre(self, input: Tensor) -> Tensor:
+        """Return what the input and the biases contribute to the gates."""
+        pre = F.linear(input, self.weight_ih, self.bias_ih)
+        return pre if self.bias_hh is None else pre + self.bias_hh
 
     def _state(self, input: Tensor, hx: Tensor | None, what: str = "hx") -> Tensor:
         """Check the input and a state, and return the state, zero if there is none."""
@@ -83,7 +95,7 @@ class _Cell(Module):
         return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
 
 
-class RNNCell(_Cell):
+class RNNCell(RNNCellBase):
     """One step of a simple recurrent layer: h' = tanh(x W_ih.T + b_ih + h W_hh.T + b_hh).
 
     input: [b, i] or [i]; hx: [b, h] or [h], zero if left out; result: as hx. weight_ih: [h, i];
@@ -113,9 +125,7 @@ class RNNCell(_Cell):
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """Return the next hidden state."""
         h = self._state(input, hx)
-        pre = F.linear(input, self.weight_ih, self.bias_ih)
-        pre = pre if self.bias_hh is None else pre + self.bias_hh
-        return rnn_step(pre, h, self.weight_hh, nonlinearity=self.nonlinearity)
+        return rnn_step(self._pre(input), h, self.weight_hh, nonlinearity=self.nonlinearity)
 
     def extra_repr(self) -> str:
         """Return the sizes, and what differs from the defaults."""
@@ -123,7 +133,7 @@ class RNNCell(_Cell):
         return text + ("" if self.nonlinearity == "tanh" else f", nonlinearity={self.nonlinearity}")
 
 
-class LSTMCell(_Cell):
+class LSTMCell(RNNCellBase):
     """One step of a long short-term memory; the gates are in the order i, f, g, o.
 
     input: [b, i] or [i]; hx: (h, c), each [b, h] or [h], zero if left out; returns (h', c').
@@ -138,20 +148,25 @@ class LSTMCell(_Cell):
 
     _gates = 4
 
+    def initial_state(self, input: Tensor) -> tuple[Tensor, Tensor]:
+        """Return hidden and cell states of zero, given an input of one step."""
+        return self._states(input, None)
+
+    def _states(self, input: Tensor, hx: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        given = (None, None) if hx is None else hx
+        if isinstance(given, Tensor) or len(given) != 2:
+            raise ShapeError(f"{type(self).__name__}: got one state; needs hx=(h, c)")
+        return self._state(input, given[0], "h"), self._state(input, given[1], "c")
+
     def forward(
         self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return the next hidden and cell states."""
-        given = (None, None) if hx is None else hx
-        if isinstance(given, Tensor) or len(given) != 2:
-            raise ShapeError("LSTMCell: got one state; needs hx=(h, c)")
-        h, c = (self._state(input, s, what) for s, what in zip(given, ("h", "c"), strict=True))
-        pre = F.linear(input, self.weight_ih, self.bias_ih)
-        pre = pre if self.bias_hh is None else pre + self.bias_hh
-        return lstm_step(pre, h, c, self.weight_hh)
+        h, c = self._states(input, hx)
+        return lstm_step(self._pre(input), h, c, self.weight_hh)
 
 
-class GRUCell(_Cell):
+class GRUCell(RNNCellBase):
     """One step of a gated recurrent unit; the gates are in the order r, z, n.
 
     input: [b, i] or [i]; hx: [b, h] or [h], zero if left out; result: as hx. weight_ih: [3 h, i];

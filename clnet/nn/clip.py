@@ -13,6 +13,7 @@ from clnet.modes import no_grad
 from clnet.ops.create import full
 from clnet.ops.elementwise import maximum
 from clnet.ops.join import stack
+from clnet.ops.sparse import SparseTensor
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
@@ -60,7 +61,11 @@ def clip_grad_norm_(
         )
     scale = float(max_norm) / maximum(total + 1e-6, float(max_norm))
     for g in gradients:
-        g.assign((g * scale.to(device=g.device)).to(g.dtype))
+        factor = scale.to(device=g.device)
+        if isinstance(g, SparseTensor):
+            g.scale_(factor)
+        else:
+            g.assign((g * factor).to(g.dtype))
     return total
 
 

@@ -138,7 +138,8 @@ class Embedding(Module):
 
     input: integers of any shape; result: [.., embedding_dim]; weight: [num_embeddings,
     embedding_dim], standard normal at first. The row `padding_idx` starts at 0 and gets no
-    gradient.
+    gradient. With `sparse` the weight's gradient holds the rows looked up alone (`indices()`,
+    `values()`), and is for `optim.SparseAdam`, `SGD` and `Adagrad`.
 
     >>> import clnet as cn
     >>> cn.nn.Embedding(10, 4)(cn.tensor([[1, 2, 3]])).shape
@@ -150,10 +151,12 @@ class Embedding(Module):
         num_embeddings: int,
         embedding_dim: int,
         padding_idx: int | None = None,
+        sparse: bool = False,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
         super().__init__()
+        self.sparse = sparse
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         if padding_idx is not None:
             if not -num_embeddings <= padding_idx < num_embeddings:
@@ -168,13 +171,17 @@ class Embedding(Module):
 
     @classmethod
     def from_pretrained(
-        cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None
+        cls,
+        embeddings: Tensor,
+        freeze: bool = True,
+        padding_idx: int | None = None,
+        sparse: bool = False,
     ) -> Embedding:
         """Return a layer with the given table, which is not trained if `freeze`."""
         if embeddings.ndim != 2:
             raise ShapeError(f"Embedding: got {embeddings.node.spec}; needs [rows, features]")
         rows, features = embeddings.shape
-        layer = cls(rows, features, padding_idx, embeddings.device, embeddings.dtype)
+        layer = cls(rows, features, padding_idx, sparse, embeddings.device, embeddings.dtype)
         layer.weight = Parameter(embeddings, requires_grad=not freeze)
         return layer
 
@@ -187,12 +194,13 @@ class Embedding(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the rows that the input names."""
-        return F.embedding(input, self.weight, self.padding_idx)
+        return F.embedding(input, self.weight, self.padding_idx, sparse=self.sparse)
 
     def extra_repr(self) -> str:
         """Return the sizes."""
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
-        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+        sparse = ", sparse=True" if self.sparse else ""
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}{sparse}"
 
 
 class Dropout(Module):

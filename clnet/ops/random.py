@@ -175,6 +175,17 @@ def set_rng_state(state: Any) -> None:
         _stream.seed, _stream.used = values[0] % 2**64, values[1]
 
 
+def used_blocks() -> int:
+    """Return how many blocks of the stream were used up."""
+    return _stream.used
+
+
+def rewind(blocks: int) -> None:
+    """Go back in the stream: what was drawn since `used_blocks` gave this is drawn again."""
+    with _stream.lock:
+        _stream.used = blocks
+
+
 def _signed(word: int) -> int:
     """Return 64 bits as the signed number that they are in OpenCL's long."""
     return word - 2**64 if word >= 2**63 else word

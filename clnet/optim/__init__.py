@@ -6,5 +6,6 @@ from clnet.optim.adam import Adam, AdamW
 from clnet.optim.optimizer import Optimizer
 from clnet.optim.rmsprop import RMSprop
 from clnet.optim.sgd import SGD
+from clnet.optim.sparse_adam import SparseAdam
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "lr_scheduler"]
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "SparseAdam", "lr_scheduler"]

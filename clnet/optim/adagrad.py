@@ -17,7 +17,8 @@ class Adagrad(Optimizer):
     With gradient g (of which `maximize` takes the opposite) and g <- g + weight_decay * p, in step
     t: s <- s + g^2; p <- p - lr / (1 + (t - 1) lr_decay) * g / (sqrt(s) + eps). State: `sum` s,
     which begins at `initial_accumulator_value`, and `step` t. `foreach` and `fused` are PyTorch's
-    and change nothing. Errors: ValueError for settings that make no sense.
+    and change nothing. Sparse gradients change only the rows in them. Errors: ValueError for
+    settings that make no sense.
 
     >>> import clnet as cn
     >>> w = cn.nn.Parameter(cn.ones(2))
@@ -27,6 +28,8 @@ class Adagrad(Optimizer):
     >>> w.tolist()
     [0.5, 0.5]
     """
+
+    takes_sparse = True
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from clnet.core import Tensor, evaluate
 from clnet.errors import CheckpointError
 from clnet.modes import enable_grad, modes, no_grad
 from clnet.ops.create import zeros_like
+from clnet.ops.sparse import SparseTensor
 from clnet.optim.update import Due, Update, kinds
 
 # Recorded updates that an optimizer keeps: one for each set of parameters that have gradients.
@@ -26,6 +27,9 @@ class Optimizer:
     Errors: ValueError for no parameters, or one that is in two groups or not a leaf; TypeError for
     what is not a tensor.
     """
+
+    # Whether the update of a row depends on the gradient's row alone, and leaves rows of 0 alone.
+    takes_sparse = False
 
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
         if isinstance(params, Tensor):
@@ -123,12 +127,29 @@ class Optimizer:
 
     def _all_due(self) -> list[Due]:
         """Return the parameters that have a gradient, and count their steps."""
+        for group in self.param_groups:
+            if any(isinstance(p.grad, SparseTensor) for p in group["params"]):
+                self._check_sparse(group)
         return [
             Due(group, self._stage(group, p), p, p.grad, self.state[p])
             for group in self.param_groups
             for p in group["params"]
             if p.grad is not None
         ]
+
+    def _check_sparse(self, group: Mapping[str, Any]) -> None:
+        """Raise RuntimeError unless a group can be updated by sparse gradients."""
+        name = type(self).__name__
+        if not self.takes_sparse:
+            raise RuntimeError(
+                f"{name} does not support sparse gradients, please consider SparseAdam instead"
+            )
+        if group.get("weight_decay") or group.get("momentum"):
+            raise RuntimeError(
+                f"{name}: got sparse gradients with weight_decay={group.get('weight_decay')} and "
+                f"momentum={group.get('momentum', 0)}; needs both 0, or rows that are not used "
+                "would change"
+            )
 
     def _step(self, on: Any, dues: Sequence[Due]) -> None:
         if modes.recorder is not None:

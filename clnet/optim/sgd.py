@@ -16,7 +16,9 @@ class SGD(Optimizer):
     With gradient g (of which `maximize` takes the opposite) and g <- g + weight_decay * p:
     v <- momentum * v + (1 - dampening) * g (v <- g in the first step); p <- p - lr * v, or
     p <- p - lr * (g + momentum * v) with `nesterov`. Settings may differ between groups, and may be
-    changed between steps at no cost. Errors: ValueError for settings that make no sense.
+    changed between steps at no cost. Sparse gradients (`nn.Embedding(sparse=True)`) change only
+    the rows in them; momentum and weight decay have to be 0 then, or RuntimeError. Errors:
+    ValueError for settings that make no sense.
 
     >>> import clnet as cn
     >>> w = cn.nn.Parameter(cn.ones(2))
@@ -26,6 +28,8 @@ class SGD(Optimizer):
     >>> w.tolist()
     [0.0, 0.0]
     """
+
+    takes_sparse = True
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from clnet.core import Node, Tensor, record
 from clnet.ops.join import cat
 from clnet.ops.linalg import matmul_
+from clnet.ops.sparse import SparseTensor, sum_of_rows
 from clnet.ops.views import expand, permute, place
 
 _Ints = tuple[int, ...]
@@ -91,6 +92,9 @@ def accumulated(terms: Sequence[Tensor]) -> Tensor:
     >>> x.grad.tolist()
     [2.0, 0.0, 5.0]
     """
+    rows = [term for term in terms if isinstance(term, SparseTensor)]
+    if len(rows) == len(terms):
+        return rows[0] if len(rows) == 1 else sum_of_rows(rows)
     if len(terms) > 1:
         found = [(term, _parts(term.node)) for term in terms]
         parts = [part for _, some in found for part in some if part[0].spec.size]

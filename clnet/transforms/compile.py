@@ -33,6 +33,13 @@ class _Recorder:
         self.guards: list[tuple[Callable[[], Any], Any]] = []
         self.created: list[Node] = []
 
+    def looks(self, node: Node) -> None:
+        """Refuse: there is no value yet."""
+        raise ClnetError(
+            f"compile: the value of {node.spec} is needed while the function that "
+            "computes it is recorded; return the tensor and look at it outside"
+        )
+
     def assigns(self, tensor: Tensor, old: Node) -> None:
         """Remember the value that a tensor had before."""
         self.assigned.setdefault(id(tensor), (weakref.ref(tensor), old))

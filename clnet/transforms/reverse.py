@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from clnet.calls import closed
-from clnet.core import Node, Tensor, compute_with, method, record, scalar_node
+from clnet.core import Node, Tensor, compute_with, evaluate, method, record, scalar_node
 from clnet.dtypes import scalar_dtype
 from clnet.errors import GradientError
 from clnet.modes import modes
+from clnet.ops.sparse import SparseTensor
 from clnet.ops.views import expand
-from clnet.records import OPS, Op
+from clnet.records import OPS, Op, Spec
 from clnet.transforms.accumulate import accumulated
 from clnet.transforms.template import templated
 from clnet.transforms.tree import tree_leaves, tree_map
@@ -73,12 +74,16 @@ def _cotangents(node: Node, d: Tensor) -> list[tuple[Node, Tensor]]:
             if rule is None:
                 continue
             cotangent = rule(d, result, *operands, **node.attrs)
-            given = cotangent.node.spec
+            given = Spec(cotangent.shape, cotangent.dtype)
             assert given == n.spec, f"gradient of {op.name}: {given} for an operand {n.spec}"
             found.append((n, cotangent))
     finally:
         differentiating.pop()
     return found
+
+
+def _computed(d: Tensor) -> bool:
+    return not isinstance(d, SparseTensor) and d.node.buffer is not None
 
 
 def _flow(
@@ -91,7 +96,13 @@ def _flow(
     with _grad_mode(create_graph):
 
         def add(node: Node, d: Tensor) -> None:
-            waiting.setdefault(id(node), []).append(d)
+            terms = waiting.setdefault(id(node), [])
+            if terms and _computed(terms[-1]) and _computed(d):
+                # Computed already, as those of checkpoints: one sum takes less than two terms.
+                terms[-1] = terms[-1] + d
+                evaluate(terms[-1])
+            else:
+                terms.append(d)
 
         for node, d in seeds:
             add(node, d)
@@ -110,6 +121,12 @@ def _flow(
                 for n, cotangent in _cotangents(node, total):
                     add(n, cotangent)
     return ended
+
+
+def pulled(seeds: Sequence[tuple[Node, Tensor]], wanted: Sequence[Node]) -> list[Tensor]:
+    """Return the cotangents of `wanted`, given those of results; nothing of it differentiates."""
+    ended = _flow(seeds, {id(n) for n in wanted}, False)
+    return [_gradient(ended, Tensor(n, view=False)) for n in wanted]
 
 
 def _seed(y: Tensor, gradient: Tensor | None, name: str) -> Tensor:
@@ -173,15 +190,21 @@ def backward(
             continue
         if modes.recorder is not None:
             modes.recorder.grades(holder)
-        if holder.grad is None:
+        before = holder.grad
+        if before is None:
             holder.grad = total
+        elif isinstance(before, SparseTensor):
+            with _grad_mode(create_graph):
+                holder.grad = accumulated([before, total])
         elif create_graph:
-            holder.grad = holder.grad + total
+            holder.grad = before + total
         else:
             with _grad_mode(False):
-                holder.grad.assign(holder.grad + total)
-        if holder.grad.node.buffer is None:
-            group.append(holder.grad.node)
+                before.assign(before + total)
+        now = holder.grad
+        value: Any = now.values() if isinstance(now, SparseTensor) else now
+        if value.node.buffer is None:
+            group.append(value.node)
     compute_with(group, group)
     if not (create_graph if retain_graph is None else retain_graph):
         for node in order:
@@ -193,6 +216,8 @@ def backward(
 
 def _owned(d: Tensor) -> Tensor:
     """Return a tensor of its own for a cotangent which others may share or view."""
+    if isinstance(d, SparseTensor):
+        return d
     with _grad_mode(False):
         return Tensor(record(OPS["alias"], (d.node,), {}), view=False)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -32,3 +32,13 @@ def tree_map(function: Callable[[Any], Any], tree: Any) -> Any:
     if isinstance(tree, (tuple, list)):
         return type(tree)(tree_map(function, value) for value in tree)
     return function(tree)
+
+
+def tree_rebuild(tree: Any, leaves: Iterable[Any]) -> Any:
+    """Return the tree with other leaves, given in the order of `tree_leaves`.
+
+    >>> tree_rebuild((1, {"a": 2}), [3, 4])
+    (3, {'a': 4})
+    """
+    remaining = iter(leaves)
+    return tree_map(lambda _: next(remaining), tree)

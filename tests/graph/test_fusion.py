@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 import clnet as cn
 from clnet import functional as F
+from clnet.core import Tensor, record
 from clnet.engine.graph import Graph
+from clnet.engine.groups import consumers_of, elementwise_groups, schedule
 from clnet.engine.plan import Plan
 from clnet.engine.run import target
+from clnet.records import OPS
 
 
 def plan(*tensors: cn.Tensor) -> Plan:
@@ -180,3 +185,43 @@ def test_a_matrix_that_is_used_again_is_packed_once() -> None:
     cpu = target(cn.device()).type == "cpu"
     assert entries.count("matmul_pack") == (1 if cpu else 0)
     assert len([entry for entry in entries if entry != "matmul_pack"]) == 4
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_units_of_random_graphs_depend_on_each_other_one_way(seed: int) -> None:
+    """Elementwise groups around a unit that was formed before, of nodes that lie apart."""
+    rng = random.Random(seed)
+    made = [cn.ones(4).node, cn.full((4,), 2.0).node]
+    nodes: list[Any] = []
+    for _ in range(14):
+        pair = tuple(rng.choices([*made, *nodes[-8:]], k=2))
+        nodes.append(record(OPS["add"], pair, {}))
+    held = [Tensor(n, view=False) for n in rng.sample(nodes, 5)]
+    graph = Graph([t.node for t in held])
+    consumers = consumers_of(graph)
+
+    def after(position: int) -> set[int]:
+        found: set[int] = set()
+        for c in consumers[position]:
+            found |= {c} | after(c)
+        return found
+
+    convex = [
+        (m, r)
+        for m in range(len(graph.nodes))
+        for r in consumers[m]
+        if graph.inputs[m] and not any(r in after(c) for c in consumers[m] if c != r)
+    ]
+    taken = [rng.choice(convex)]
+    alone = [None] * len(graph.nodes)
+    groups = elementwise_groups(
+        graph,
+        consumers,
+        taken,
+        lambda p: bool(graph.inputs[p]) and p not in taken[0],
+        alone,
+    )
+    units = [*taken, *(g.members for g in groups)]
+    computed = sorted(m for unit in units for m in unit)
+    assert computed == [p for p in range(len(graph.nodes)) if graph.inputs[p]]
+    assert len(schedule(graph, units, lambda unit: False)) == len(units)

@@ -33,7 +33,15 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     # Parameters are made by the creation functions, which are ops.
     "clnet.nn": (*GRAPH, "clnet.ops", "clnet.functional"),
     "clnet.optim": (*GRAPH, "clnet.ops", "clnet.functional"),
-    "clnet.combinators": (*GRAPH, "clnet.functional", "clnet.transforms"),
+    # Cells that nn has a layer of are run by that layer.
+    "clnet.combinators": (*GRAPH, "clnet.ops", "clnet.transforms", "clnet.functional", "clnet.nn"),
+    "clnet.generation": (
+        *GRAPH,
+        "clnet.ops",
+        "clnet.transforms",
+        "clnet.functional",
+        "clnet.combinators",
+    ),
     # Tensors are read from and uploaded to devices by ops; the generator's state is theirs too.
     "clnet.io": (*GRAPH, "clnet.ops"),
     "clnet.testing": (*GRAPH, "clnet.ops", "clnet.transforms", "clnet.engine"),

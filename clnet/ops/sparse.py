@@ -1,0 +1,137 @@
+"""Gradients that are zero but for some rows, as those of embeddings, and the look-up that has them.
+
+Such a gradient is the rows that were looked up, each with the cotangent of that look-up; a row that
+was looked up twice is in it twice. It is a tensor: whoever needs all of its rows gets them.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from clnet.core import Node, Tensor, record
+from clnet.dtypes import DType
+from clnet.errors import GradientError
+from clnet.ops.create import ones
+from clnet.ops.elementwise import where
+from clnet.ops.index import segment_sum, take_
+from clnet.ops.join import cat
+from clnet.records import Op, Spec
+
+
+class SparseTensor(Tensor):
+    """A tensor [rows, ..] that is zero but for some rows: PyTorch's sparse gradient of embeddings.
+
+    `indices()` are the rows, int [1, n], `values()` what is added to each, [n, ..]; a row may stand
+    there several times. Every op takes it as the dense tensor that it is equal to, which is
+    computed when one is applied.
+
+    >>> import clnet as cn
+    >>> w = cn.zeros(5, 2, requires_grad=True)
+    >>> cn.functional.embedding(cn.tensor([1, 3, 1]), w, sparse=True).sum().backward()
+    >>> w.grad.indices().tolist(), w.grad.to_dense()[:, 0].tolist()
+    ([[1, 3, 1]], [0.0, 2.0, 0.0, 1.0, 0.0])
+    """
+
+    __slots__ = ("_dense", "_index", "_rows", "_spec")
+    is_sparse = True
+
+    def __init__(self, index: Tensor, values: Tensor, rows: int) -> None:
+        self._hooks = self._parent = self._root = self.grad = None
+        self._seen = self._version = 0
+        self._index, self._rows = index, values
+        self._spec = Spec((rows, *values.shape[1:]), values.dtype)
+        self._dense: Node | None = None
+
+    @property
+    def _node(self) -> Node:  # type: ignore[override]
+        if self._dense is None:
+            given = (self._rows.node, self._index.node)
+            self._dense = record(segment_sum, given, {"dim": 0, "rows": self._spec.shape[0]})
+            self._dense.owner = weakref.ref(self)
+        return self._dense
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the dimensions."""
+        return self._spec.shape
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype of the elements."""
+        return self._spec.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self._spec.shape)
+
+    @property
+    def parts(self) -> tuple[Tensor, Tensor]:
+        """The rows' numbers [n], and their values [n, ..]."""
+        return self._index, self._rows
+
+    def indices(self) -> Tensor:
+        """Return the rows' numbers, [1, n], in the order of the look-ups."""
+        return self._index.unsqueeze(0)
+
+    def values(self) -> Tensor:
+        """Return what is added to the rows, [n, ..]."""
+        return self._rows
+
+    def to_dense(self) -> Tensor:
+        """Return the dense tensor that this one is equal to."""
+        return Tensor(self._node, view=False)
+
+    def used(self) -> Tensor:
+        """Return which rows stand in it: bool, of its shape."""
+        count = ones(self._rows.shape[:1], dtype=self.dtype, device=self._rows.device)
+        hits = segment_sum(count, self._index, dim=0, rows=self._spec.shape[0]) > 0
+        return hits.reshape(-1, *(1,) * (self.ndim - 1)).expand(*self.shape)
+
+    def scale_(self, factor: Tensor) -> SparseTensor:
+        """Multiply by a number, in place."""
+        self._rows, self._dense = (self._rows * factor).to(self.dtype), None
+        return self
+
+    def assign(self, value: Tensor) -> Tensor:
+        """Refuse: only `scale_` changes a sparse gradient."""
+        raise GradientError(
+            f"in-place: a sparse gradient {self._spec} can only be scaled; needs x.to_dense()"
+        )
+
+
+def sum_of_rows(parts: Sequence[SparseTensor]) -> SparseTensor:
+    """Return the sum of sparse tensors of one shape: all of their rows."""
+    indices, values = zip(*(p.parts for p in parts), strict=True)
+    return SparseTensor(cat(list(indices), 0), cat(list(values), 0), parts[0].shape[0])
+
+
+# --- look-up -------------------------------------------------------------------------------------
+class _SparseOp(Op):
+    """The alias of rows looked up, whose gradient by the table is sparse."""
+
+    # A template's results are nodes, which a sparse gradient is not yet.
+    personal = True
+
+
+def _rows_vjp(d: Tensor, y: Tensor, rows: Tensor, table: Tensor, index: Tensor) -> Any:
+    n = table.shape[0]
+    return SparseTensor(where(index < 0, index + n, index), d, n)
+
+
+_ROWS = _SparseOp(
+    "sparse_rows",
+    "Rows of a table, whose gradient is the rows alone.",
+    lambda rows, table, index: rows,
+    lambda rows, table, index: rows,
+    vjp=(None, _rows_vjp, None),
+    view=lambda layout: (layout.strides, 0),
+)
+
+
+def sparse_rows(table: Tensor, index: Tensor) -> Tensor:
+    """Return rows of a table [rows, ..] by an index [n]; its gradient is a SparseTensor."""
+    rows = take_(table.detach(), index, dim=0)
+    return Tensor(record(_ROWS, (rows.node, table.node, index.node), {}), view=False)
