@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import weakref
+import copy
 from typing import Any
 
 import numpy as np
 
 from clnet.core import Tensor
-from clnet.nn.cell import GRUCell, LSTMCell, RNNCell, RNNCellBase
+from clnet.nn.cell import GRUCell, LSTMCell, RNNCell
 from clnet.nn.recurrent import GRU, LSTM, RNN
 from clnet.ops.create import tensor
 from clnet.ops.index import take
@@ -34,8 +34,8 @@ _LAYERS: dict[type, Any] = {RNNCell: _SharedRNN, LSTMCell: _SharedLSTM, GRUCell:
 for _shared in _LAYERS.values():
     _shared.__name__ = _shared.__mro__[1].__name__  # as messages call it
 
-# By the cell of the first direction: the layer made for it.
-_made: weakref.WeakKeyDictionary[RNNCellBase, Any] = weakref.WeakKeyDictionary()
+# By settings: a layer whose copies are given the cells' parameters.
+_layers: dict[Any, Any] = {}
 
 
 def _settings(cell: Any) -> tuple[Any, ...]:
@@ -55,20 +55,23 @@ def layer_of(*cells: Any) -> Any:
     settings = {_settings(cell) for cell in cells}
     if len(settings) > 1:
         return None
-    layer = _made.get(cells[0])
     key = (len(cells), *settings)
-    if layer is None or layer.made_for != key:
+    if key not in _layers:
         cell = cells[0]
         options = {"bias": cell.bias, "bidirectional": len(cells) == 2}
         if isinstance(cell, RNNCell):
             options["nonlinearity"] = cell.nonlinearity
-        layer = made(cell.input_size, cell.hidden_size, dtype=cell.weight_ih.dtype, **options)
-        layer.made_for = key
-        _made[cell] = layer
-    for cell, suffix in zip(cells, ("_l0", "_l0_reverse"), strict=False):
-        for name, parameter in cell._parameters.items():
-            if parameter is not None:
-                setattr(layer, name + suffix, parameter)
+        _layers[key] = made(
+            cell.input_size, cell.hidden_size, dtype=cell.weight_ih.dtype, **options
+        )
+    layer = copy.copy(_layers[key])
+    # Not by attribute, because `nn.WeightNoise` puts tensors in the place of parameters.
+    layer.__dict__["_parameters"] = {
+        name + suffix: parameter
+        for cell, suffix in zip(cells, ("_l0", "_l0_reverse"), strict=False)
+        for name, parameter in cell._parameters.items()
+        if parameter is not None
+    }
     return layer
 
 

@@ -197,6 +197,33 @@ def test_weight_noise_is_around_the_weights() -> None:
     assert all(p is own[name] for name, p in inner.named_parameters())
 
 
+def test_weight_noise_around_a_walk_is_once_a_sequence() -> None:
+    class Walk(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = nn.LSTMCell(3, 4)
+
+        def forward(self, x: cn.Tensor) -> cn.Tensor:
+            output: cn.Tensor = cn.map_accum(self.cell, x)[0]
+            return output
+
+    walk = Walk()
+    net = nn.WeightNoise(walk, 0.5)
+    x = cn.ones(1, 2, 3).expand(4, 2, 3)
+    cn.manual_seed(1)
+    found = net(x)
+    cn.manual_seed(1)
+    noisy = nn.LSTMCell(3, 4)
+    cn.manual_seed(1)
+    moved = {k: p.detach() + cn.randn_like(p) * 0.5 for k, p in walk.cell.named_parameters()}
+    noisy.load_state_dict(moved)
+    np.testing.assert_allclose(
+        found.detach().numpy(), cn.map_accum(noisy, x)[0].detach().numpy(), rtol=1e-5, atol=1e-6
+    )
+    net(x).sum().backward()
+    assert all(p.grad is not None and p.grad.numpy().any() for p in walk.parameters())
+
+
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
