@@ -16,7 +16,7 @@
 // Macros:
 //   LOCAL   work-items of a work-group; 1 to the device's limit
 //   INDEX   type of sizes and offsets; int, long
-//   OWN_MATH  exp and tanh of include/math.h instead of the platform's; 0, 1
+//   OWN_MATH  functions of include/math.h instead of the platform's; 0, 1
 //   PARAMS  of one tensor: (pointer, offset, strides) of results and operands; then the sizes
 //           walked n0, n1, ... and scalars; generated
 //   PASSED  the names of PARAMS; generated

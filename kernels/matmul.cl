@@ -40,7 +40,7 @@
 //   LOCAL   work-items of a work-group (matmul_plain); 1 to the device's limit
 //   TILE_M  rows of C held in registers (matmul_blocked); 4, 8, 16
 //   TILE_N  columns likewise (matmul_blocked); 16, 32
-//   OWN_MATH  exp and tanh of include/math.h instead of the platform's; 0, 1
+//   OWN_MATH  functions of include/math.h instead of the platform's; 0, 1
 //   STORED  1 if there is such a chain; 0, 1
 //   STORED_PARAMS  its operands: pointer, offset, strides by row (z * M + m) and column; scalars;
 //           generated

@@ -24,7 +24,7 @@
 //   TILE_M  rows of C that a work-group shares; 64, 128
 //   TILE_N  columns likewise; 64, 128
 //   TILE_K  steps of k in each half of local memory; 8, 16, 32
-//   OWN_MATH  exp and tanh of include/math.h instead of the platform's; 0, 1
+//   OWN_MATH  functions of include/math.h instead of the platform's; 0, 1
 //   STORED  1 if there is a chain f; 0, 1
 //   STORED_PARAMS  its operands, as in matmul.cl; generated
 //   STORED_PASSED  the names of STORED_PARAMS; generated

@@ -15,7 +15,7 @@
 //   LOCAL   work-items of a work-group; 1 (CPUs: a loop that the compiler vectorises) or a power of
 //           two (GPUs: item by item, joined in local memory)
 //   INDEX   type of sizes and offsets; int, long
-//   OWN_MATH  exp and tanh of include/math.h instead of the platform's; 0, 1
+//   OWN_MATH  functions of include/math.h instead of the platform's; 0, 1
 //   GIVEN   results, operands, sizes, scalars and scratch; generated
 //   PARTS   local memory for the joins of GPUs; generated
 //   BASES   each operand's offset for this row, and operands that are one value a row; generated

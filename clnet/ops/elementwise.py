@@ -146,7 +146,7 @@ def _power(x: Any, y: Any) -> Any:
 pow: Op = elementwise(
     "pow",
     "Raise x to the power y; a negative power of an integer other than 1 and -1 is 0.",
-    {"i": "(T)IPOW(x, y)", "f": "pow(x, y)"},
+    {"i": "(T)IPOW(x, y)", "f": "MATH(pow, D)(x, y)"},
     _power,
     (_pow_x, _pow_y),
     arity=2, low=(0.3, -1.0), high=(2.0, 2.0), kinds="if", symbol="pow",
@@ -211,22 +211,24 @@ def _float(name: str, doc: str, expr: str, reference: Any, vjp: Any, **options: 
 
 exp: Op = _float("exp", "Exponential e^x.", "MATH(exp, D)(x)", np.exp, lambda d, r, x: d * r)
 exp2: Op = _float(
-    "exp2", "Power of two 2^x.", "exp2(x)", np.exp2, lambda d, r, x: d * r * math.log(2.0)
+    "exp2", "Power of two 2^x.", "MATH(exp2, D)(x)", np.exp2, lambda d, r, x: d * r * math.log(2.0)
 )
 expm1: Op = _float(
-    "expm1", "e^x - 1, accurate near 0.", "expm1(x)", np.expm1, lambda d, r, x: d * (r + 1)
+    "expm1", "e^x - 1, accurate near 0.", "MATH(expm1, D)(x)", np.expm1, lambda d, r, x: d * (r + 1)
 )
-log: Op = _float("log", "Natural logarithm.", "log(x)", np.log, lambda d, r, x: d / x, low=0.3)
+log: Op = _float(
+    "log", "Natural logarithm.", "MATH(log, D)(x)", np.log, lambda d, r, x: d / x, low=0.3
+)
 log2: Op = _float(
-    "log2", "Base-2 logarithm.", "log2(x)", np.log2,
+    "log2", "Base-2 logarithm.", "MATH(log2, D)(x)", np.log2,
     lambda d, r, x: d / (x * math.log(2.0)), low=0.3,
 )  # fmt: skip
 log10: Op = _float(
-    "log10", "Base-10 logarithm.", "log10(x)", np.log10,
+    "log10", "Base-10 logarithm.", "MATH(log10, D)(x)", np.log10,
     lambda d, r, x: d / (x * math.log(10.0)), low=0.3,
 )  # fmt: skip
 log1p: Op = _float(
-    "log1p", "log(1 + x), accurate near 0.", "log1p(x)", np.log1p,
+    "log1p", "log(1 + x), accurate near 0.", "MATH(log1p, D)(x)", np.log1p,
     lambda d, r, x: d / (1 + x), low=-0.5,
 )  # fmt: skip
 sqrt: Op = _float("sqrt", "Square root.", "sqrt(x)", np.sqrt, lambda d, r, x: d / (2 * r), low=0.3)
@@ -234,25 +236,37 @@ rsqrt: Op = _float(
     "rsqrt", "1 / sqrt(x).", "rsqrt(x)", lambda x: 1 / np.sqrt(x),
     lambda d, r, x: -d * r / (2 * x), low=0.3,
 )  # fmt: skip
-sin: Op = _float("sin", "Sine, x in radians.", "sin(x)", np.sin, lambda d, r, x: d * cos(x))
-cos: Op = _float("cos", "Cosine, x in radians.", "cos(x)", np.cos, lambda d, r, x: -d * sin(x))
+sin: Op = _float(
+    "sin", "Sine, x in radians.", "MATH(sin, D)(x)", np.sin, lambda d, r, x: d * cos(x)
+)
+cos: Op = _float(
+    "cos", "Cosine, x in radians.", "MATH(cos, D)(x)", np.cos, lambda d, r, x: -d * sin(x)
+)
 tan: Op = _float(
-    "tan", "Tangent, x in radians.", "tan(x)", np.tan, lambda d, r, x: d * (1 + r * r),
+    "tan", "Tangent, x in radians.", "MATH(tan, D)(x)", np.tan, lambda d, r, x: d * (1 + r * r),
     low=-1.2, high=1.2,
 )  # fmt: skip
 asin: Op = _float(
-    "asin", "Inverse sine, in radians.", "asin(x)", np.arcsin,
+    "asin", "Inverse sine, in radians.", "MATH(asin, D)(x)", np.arcsin,
     lambda d, r, x: d * rsqrt(1 - x * x), low=-0.8, high=0.8,
 )  # fmt: skip
 acos: Op = _float(
-    "acos", "Inverse cosine, in radians.", "acos(x)", np.arccos,
+    "acos", "Inverse cosine, in radians.", "MATH(acos, D)(x)", np.arccos,
     lambda d, r, x: -d * rsqrt(1 - x * x), low=-0.8, high=0.8,
 )  # fmt: skip
 atan: Op = _float(
-    "atan", "Inverse tangent, in radians.", "atan(x)", np.arctan, lambda d, r, x: d / (1 + x * x)
+    "atan",
+    "Inverse tangent, in radians.",
+    "MATH(atan, D)(x)",
+    np.arctan,
+    lambda d, r, x: d / (1 + x * x),
 )
-sinh: Op = _float("sinh", "Hyperbolic sine.", "sinh(x)", np.sinh, lambda d, r, x: d * cosh(x))
-cosh: Op = _float("cosh", "Hyperbolic cosine.", "cosh(x)", np.cosh, lambda d, r, x: d * sinh(x))
+sinh: Op = _float(
+    "sinh", "Hyperbolic sine.", "MATH(sinh, D)(x)", np.sinh, lambda d, r, x: d * cosh(x)
+)
+cosh: Op = _float(
+    "cosh", "Hyperbolic cosine.", "MATH(cosh, D)(x)", np.cosh, lambda d, r, x: d * sinh(x)
+)
 tanh: Op = _float(
     "tanh", "Hyperbolic tangent.", "MATH(tanh, D)(x)", np.tanh,
     lambda d, r, x: d * (1 - r * r),
@@ -263,10 +277,10 @@ sigmoid: Op = _float(
 )  # fmt: skip
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 erf: Op = _float(
-    "erf", "Error function.", "erf(x)", lambda x: _erf(x).astype(x.dtype),
+    "erf", "Error function.", "MATH(erf, D)(x)", lambda x: _erf(x).astype(x.dtype),
     lambda d, r, x: d * (2 / math.sqrt(math.pi)) * exp(-x * x),
 )  # fmt: skip
-softplus_expr = "fmax(x, (T)0) + log1p(MATH(exp, D)(-fabs(x)))"
+softplus_expr = "fmax(x, (T)0) + MATH(log1p, D)(MATH(exp, D)(-fabs(x)))"
 softplus: Op = _float(
     "softplus", "log(1 + e^x), without overflow.", softplus_expr,
     lambda x: np.logaddexp(x, 0).astype(x.dtype), lambda d, r, x: d * sigmoid(x),
