@@ -32,7 +32,7 @@ SETTINGS: dict[str, Any] = {
     "hidden": 64,
     "embedding": 32,
     "batch": 128,
-    "steps": 1200,
+    "steps": 300,
     "lr": 3e-3,
     "seed": 0,
 }
