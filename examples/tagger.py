@@ -6,9 +6,10 @@
 
 The tokens of a few lines are read character by character by one bidirectional LSTM, whose last
 states make a vector of each token; another one reads those vectors, and tells for each token which
-type Python's tokenizer gives it: a name, a keyword, a number, a string, one of 47 operators, a line
-that ends a statement or one that does not, .. Files that are held out are tagged in the end, and
-compared with looking each token up among those seen. Reaches FIGURES.
+type Python's tokenizer gives it: a name, a keyword, a number, a string, which operator, a line that
+ends a statement or one that does not, .. Files that are held out are tagged in the end: 99.54% of
+33,792 tokens right after 600 steps, which take 30 s on two CPU cores, where looking each token up
+among those seen gets 86.57%.
 """
 
 from __future__ import annotations

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from clnet.core import Node, Tensor, record
 from clnet.dtypes import DType
 from clnet.errors import GradientError
+from clnet.modes import modes
 from clnet.ops.create import ones
 from clnet.ops.elementwise import where
 from clnet.ops.index import segment_sum, take_
 from clnet.ops.join import cat
-from clnet.records import Op, Spec
+from clnet.records import OPS, Spec
 
 
 class SparseTensor(Tensor):
@@ -109,29 +110,39 @@ def sum_of_rows(parts: Sequence[SparseTensor]) -> SparseTensor:
 
 
 # --- look-up -------------------------------------------------------------------------------------
-class _SparseOp(Op):
-    """The alias of rows looked up, whose gradient by the table is sparse."""
+class SparseRows:
+    """Whose gradient the rows of a table are: what `backward` finds at the end of a look-up.
 
-    # A template's results are nodes, which a sparse gradient is not yet.
-    personal = True
+    It stands in the place of the tensor that holds a leaf; see `clnet.core.Node`.
+    """
 
+    _node = None
 
-def _rows_vjp(d: Tensor, y: Tensor, rows: Tensor, table: Tensor, index: Tensor) -> Any:
-    n = table.shape[0]
-    return SparseTensor(where(index < 0, index + n, index), d, n)
+    def __init__(self, table: Tensor, index: Tensor) -> None:
+        self.table = weakref.ref(table)
+        self._index, self._rows = index, table.shape[0]
 
+    def __call__(self) -> SparseRows:
+        return self
 
-_ROWS = _SparseOp(
-    "sparse_rows",
-    "Rows of a table, whose gradient is the rows alone.",
-    lambda rows, table, index: rows,
-    lambda rows, table, index: rows,
-    vjp=(None, _rows_vjp, None),
-    view=lambda layout: (layout.strides, 0),
-)
+    def gradient(self, d: Tensor) -> Any:
+        """Return the table's gradient, given that of the rows, after the table's hooks."""
+        index = where(self._index < 0, self._index + self._rows, self._index)
+        found: Tensor = SparseTensor(index, d, self._rows)
+        table = self.table()
+        for hook in (table.node.hooks if table is not None else None) or ():
+            replaced = hook(found)
+            found = found if replaced is None else replaced
+        return found
 
 
 def sparse_rows(table: Tensor, index: Tensor) -> Tensor:
-    """Return rows of a table [rows, ..] by an index [n]; its gradient is a SparseTensor."""
-    rows = take_(table.detach(), index, dim=0)
-    return Tensor(record(_ROWS, (rows.node, table.node, index.node), {}), view=False)
+    """Return rows of a leaf [rows, ..] by an index [n], which give it a SparseTensor as gradient.
+
+    Gradients end at the rows, so that whatever was recorded above them is like any other graph.
+    """
+    rows = Tensor(record(OPS["alias"], (take_(table.detach(), index, dim=0).node,), {}), view=False)
+    if modes.grad and table.requires_grad:
+        rows.requires_grad_()
+        rows.node.owner = cast(Any, SparseRows(table, index))
+    return rows

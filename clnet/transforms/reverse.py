@@ -12,7 +12,7 @@ from clnet.core import Node, Tensor, compute_with, evaluate, method, record, sca
 from clnet.dtypes import scalar_dtype
 from clnet.errors import GradientError
 from clnet.modes import modes
-from clnet.ops.sparse import SparseTensor
+from clnet.ops.sparse import SparseRows, SparseTensor
 from clnet.ops.views import expand
 from clnet.records import OPS, Op, Spec
 from clnet.transforms.accumulate import accumulated
@@ -184,9 +184,11 @@ def backward(
     ended = templated(order, root, given, flow) if plain else flow()
     group = [root] if root.buffer is None else []
     for node in order:
-        holder = node.owner() if node.owner is not None else None
-        total = ended.get(id(node))
-        if total is None or holder is None or (only is not None and id(node) not in only):
+        holder: Any = node.owner() if node.owner is not None else None
+        total: Any = ended.get(id(node))
+        if total is not None and isinstance(holder, SparseRows):
+            holder, total = holder.table(), holder.gradient(total)
+        if total is None or holder is None or (only is not None and id(holder.node) not in only):
             continue
         if modes.recorder is not None:
             modes.recorder.grades(holder)
