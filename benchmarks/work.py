@@ -45,9 +45,11 @@ def random(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
-def matmul(name: str) -> Work:
-    """One product of float32 matrices."""
-    a, b = random(2, 512, 512)
+def matmul(name: str, m: int, n: int, k: int, turned: str = "") -> Work:
+    """One product of float32 matrices [m, k] and [k, n], those in `turned` stored by columns."""
+    a, b = random(m, k), random(k, n)
+    a = np.ascontiguousarray(a.T).T if "a" in turned else a
+    b = np.ascontiguousarray(b.T).T if "b" in turned else b
     if name == "numpy":
         return lambda: a @ b, lambda: None
     if name == "jax":
@@ -58,8 +60,46 @@ def matmul(name: str) -> Work:
         f, x, y = jax.jit(lambda x, y: x @ y), jax.numpy.asarray(a), jax.numpy.asarray(b)
         return lambda: f(x, y).block_until_ready(), lambda: None
     c, wait = framework(name)
-    p, q = c.tensor(a), c.tensor(b)
+    # A tensor of an array stored by columns would be stored by rows.
+    p = c.tensor(a.T).T if "a" in turned else c.tensor(a)
+    q = c.tensor(b.T).T if "b" in turned else c.tensor(b)
     return lambda: c.eval(p @ q), wait
+
+
+def total(name: str, shape: tuple[int, ...], axis: int | None) -> Work:
+    """The sum of float32 numbers, or of those along an axis."""
+    a = random(*shape)
+    if name == "numpy":
+        return lambda: a.sum(axis), lambda: None
+    if name == "jax":
+        import jax
+
+        f, x = jax.jit(lambda x: x.sum(axis)), jax.numpy.asarray(a)
+        return lambda: f(x).block_until_ready(), lambda: None
+    if name == "compiled":
+        return None
+    c, wait = framework(name)
+    x = c.tensor(a)
+    return (lambda: c.eval(x.sum())) if axis is None else (lambda: c.eval(x.sum(axis))), wait
+
+
+def function(name: str, of: str) -> Work:
+    """A function of 16M floats between 0 and 1."""
+    a = np.random.default_rng(0).random(1 << 24).astype(np.float32)
+    if name == "numpy":
+        f = getattr(np, of, None)
+        return None if f is None else (lambda: f(a), lambda: None)
+    if name == "jax":
+        import jax
+
+        f = jax.jit(getattr(jax.numpy, of, None) or getattr(jax.scipy.special, of))
+        x = jax.numpy.asarray(a)
+        return lambda: f(x).block_until_ready(), lambda: None
+    if name == "compiled":
+        return None
+    c, wait = framework(name)
+    x = c.tensor(a)
+    return lambda: c.eval(getattr(c, of)(x)), wait
 
 
 def chain(name: str) -> Work:
@@ -272,7 +312,31 @@ def rows(name: str, of: str, backward: bool) -> Work:
 
 
 WORK: dict[str, tuple[Callable[[str], Work], int]] = {
-    "matmul 512 x 512 x 512": (matmul, 30),
+    **{
+        f"matmul {m} x {k} x {n}{words}": (
+            lambda name, sizes=(m, n, k, turned): matmul(name, *sizes),
+            30 if m * n * k < 1 << 28 else 9,
+        )
+        for m, k, n, turned, words in (
+            (384, 384, 384, "", ""),
+            (512, 512, 512, "", ""),
+            (1024, 1024, 1024, "", ""),
+            (1024, 1024, 1024, "a", ", left by columns"),
+            (1024, 1024, 1024, "b", ", right by columns"),
+            (2048, 2048, 2048, "", ""),
+            (1280, 512, 512, "", ""),
+            (128, 784, 512, "b", ", right by columns"),
+            (64, 512, 512, "b", ", right by columns"),
+            (16, 256, 1024, "b", ", right by columns"),
+        )
+    },
+    "sum of 32M floats": (lambda name: total(name, (1 << 25,), None), 15),
+    "sums of rows, 4096 x 4096": (lambda name: total(name, (ROWS, ROWS), 1), 15),
+    "sums of columns, 4096 x 4096": (lambda name: total(name, (ROWS, ROWS), 0), 15),
+    **{
+        f"{of} of 16M floats": (lambda name, of=of: function(name, of), 5)
+        for of in ("exp", "log", "sin", "erf")
+    },
     "tanh(x * y + x) * y, 16M floats": (chain, 9),
     "1,000 ops on 4 floats": (tiny, 10),
     "XOR step, loss read": (xor, 200),
