@@ -239,10 +239,6 @@ def _transposed(x: Any) -> Any:
     return permute(x, dims=(*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
-def _unit(*shape: int) -> Arg:
-    return Arg(shape, -1.0, 1.0)
-
-
 def _matmul_reference(x: Any, y: Any) -> Any:
     wide = np.float64 if x.dtype.kind == "f" else x.dtype
     return np.matmul(x.astype(wide), y.astype(wide)).astype(x.dtype)
@@ -286,7 +282,7 @@ matmul_: Op = register(
         stores=True,
         strided=True,
         plain=functools.partial(_matmul_kernel, plain=True),
-        sizes=Sizes(lambda m, k, n: Sample((_unit(m, k), _unit(k, n))), _PRODUCTS),
+        sizes=Sizes(lambda m, k, n: Sample((Arg((m, k)), Arg((k, n)))), _PRODUCTS),
         cost=lambda out, x, y: (
             2.0 * out.size * x.shape[-1],
             float((out.size + x.size + y.size) * x.dtype.itemsize),
