@@ -192,8 +192,8 @@ class Target(Protocol):
         """Number of compute units."""
 
     @property
-    def tuning(self) -> Mapping[str, Mapping[str, Any]]:
-        """Tuning entries by kernel name."""
+    def tuning(self) -> Mapping[str, Mapping[str, int]]:
+        """Parameters by kernel name, from tuning tables; see `clnet.tunables`."""
 
 
 # --- samples -----------------------------------------------------------------------------------
@@ -223,6 +223,22 @@ class Sample:
     args: tuple[Arg, ...] = ()
     attrs: Mapping[str, Any] = field(default_factory=dict)
     grad: bool = True
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How the operands of a record grow, for benchmarks and tuning.
+
+    `sample` makes operands of sizes given as numbers, of which `typical` are representative ones.
+    """
+
+    sample: Callable[..., Sample]
+    typical: tuple[tuple[int, ...], ...]
+
+    def at(self, numbers: Sequence[int]) -> Sample:
+        """Return the operands of a size; one number stands for all."""
+        count = len(self.typical[0])
+        return self.sample(*(tuple(numbers) * count if len(numbers) == 1 else numbers))
 
 
 # --- the record --------------------------------------------------------------------------------
@@ -260,6 +276,8 @@ class Op:
                 the plan read the same values.
     strided     kernel ops: operands whose strides the kernel takes as they are (True: all of them);
                 the others are made contiguous first.
+    plain       kernel ops with fast variants: `kernel` with the plain version alone, their oracle.
+    sizes       kernel ops: operands of representative sizes.
     cost        (out, *specs, **attrs) -> (flops, bytes).
     symbol      the Python operator, as the dunder's stem ('add').
     method      also a method of Tensor.
@@ -281,6 +299,8 @@ class Op:
     fold: str = ""
     stores: bool = False
     strided: tuple[int, ...] | bool = ()
+    plain: Callable[..., list[Launch]] | None = None
+    sizes: Sizes | None = None
     cost: Callable[..., tuple[float, float]] | None = None
     symbol: str = ""
     method: bool = False

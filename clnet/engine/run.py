@@ -12,7 +12,7 @@ from typing import Any
 
 from clnet import core
 from clnet.core import Node
-from clnet.device import Device, KernelSource, device, profiling
+from clnet.device import Device, KernelSource, device, profiling, tuning
 from clnet.engine.capture import Captured
 from clnet.engine.graph import Graph
 from clnet.engine.plan import Plan
@@ -37,13 +37,12 @@ class DeviceTarget:
     max_work_group: int
     compute_units: int
     max_allocation: int
-    tuning: Mapping[str, Mapping[str, Any]]
+    tuning: Mapping[str, Mapping[str, int]]
 
 
 def target(on: Device) -> DeviceTarget:
     """Return what op records may know about `on`."""
     caps = on.caps
-    tuning: Mapping[str, Mapping[str, Any]] = {}
     # CPUs are given few work-items that loop long; a device that cannot is treated as GPUs are.
     kind = "gpu" if on.type == "cpu" and not caps.long_loops else on.type
     return DeviceTarget(
@@ -52,7 +51,7 @@ def target(on: Device) -> DeviceTarget:
         caps.max_work_group,
         caps.compute_units,
         caps.max_allocation,
-        tuning,
+        tuning.parameters(on),
     )
 
 

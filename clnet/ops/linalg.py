@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from math import prod
 from typing import Any
 
@@ -37,22 +38,39 @@ from clnet.records import (
     Sample,
     Scalar,
     Scratch,
+    Sizes,
     Spec,
     Target,
     collapse,
     register,
 )
+from clnet.tunables import tunable
 
 # Below this many multiplications a second work-group costs more than it saves (measured on PoCL).
 _ONE_GROUP = 64**3
-# Tiles that CPUs hold in registers; a tuning entry "matmul_blocked" replaces them.
-_TILES = {"tile_m": 8, "tile_n": 32}
-# Rows, columns and steps of k that a work-group packs: together half a second-level cache.
-_BLOCK, _DEPTH = 256, 256
 # Rows up to which packing a matrix that is used again apart from its products pays.
 _FEW_ROWS = 256
-# Steps of k that GPUs bring to local memory at once, and that a work-group takes at least.
-_TILE_K, _LEAST_SPAN = 16, 128
+# Steps of k that a work-group of a GPU takes at least.
+_LEAST_SPAN = 128
+_PRODUCTS = ((512, 512, 512), (1024, 1024, 1024), (128, 784, 512), (1280, 512, 512))
+# tile_m, tile_n: rows and columns that CPUs hold in registers. block, depth: rows and columns, and
+# steps of k, that a work-group packs: by default together half a second-level cache.
+_BLOCKED = tunable(
+    "matmul_blocked",
+    "matmul",
+    ("cpu",),
+    {
+        "tile_m": (8, 4, 16),
+        "tile_n": (32, 16),
+        "block": (256, 128, 512),
+        "depth": (256, 128, 512),
+    },
+    _PRODUCTS,
+)
+# Steps of k that GPUs bring to local memory at once.
+_TILED = tunable(
+    "matmul_tiled", "matmul", ("gpu", "accelerator"), {"tile_k": (16, 8, 32)}, _PRODUCTS
+)
 
 
 # --- the record ----------------------------------------------------------------------------------
@@ -70,8 +88,13 @@ def _matmul_spec(x: Spec, y: Spec) -> Spec:
 
 
 def _matmul_kernel(
-    target: Target, out: Spec, ins: tuple[Layout, ...], uses: tuple[int, ...] = (1, 1)
+    target: Target,
+    out: Spec,
+    ins: tuple[Layout, ...],
+    uses: tuple[int, ...] = (1, 1),
+    plain: bool = False,
 ) -> list[Launch]:
+    """Return the launches of the variant for these sizes, or of the plain one."""
     x, y = ins
     m, k = x.shape[-2:]
     n = y.shape[-1]
@@ -91,10 +114,11 @@ def _matmul_kernel(
     defines = (*named, own_math, *NOTHING_STORED)
     shape, steps = scalars(index, m, n, k), scalars(index, am, ak, bk, bn)
     batches = prod(sizes)
-    if target.type == "cpu" and x.dtype.kind == "f":
+    if target.type == "cpu" and x.dtype.kind == "f" and not plain:
         steps_of = (am, ak, bk, bn)
         return [_blocked(target, x, (batches, m, n, k), steps_of, batch, defines, uses[1])]
-    if target.type != "cpu" and target.max_work_group >= 256 and _worth_tiles(m, n, k):
+    tiled = target.type != "cpu" and target.max_work_group >= 256 and _worth_tiles(m, n, k)
+    if tiled and not plain:
         return _tiled(target, x, (batches, m, n, k), (*shape, *steps), batch, defines)
     each = share(target, m * n, k)
     args: tuple[Argument, ...] = (
@@ -107,9 +131,9 @@ def _matmul_kernel(
         *batch,
     )
     local = work_group(target)
-    plain = launch_1d("matmul.cl", "matmul_plain", defines, args, ceil_div(m * n, each), local)
-    whole = (*plain.global_size, batches)
-    return [Launch(plain.file, plain.entry, plain.defines, plain.args, whole, (local, 1))]
+    flat = launch_1d("matmul.cl", "matmul_plain", defines, args, ceil_div(m * n, each), local)
+    whole = (*flat.global_size, batches)
+    return [Launch(flat.file, flat.entry, flat.defines, flat.args, whole, (local, 1))]
 
 
 def _worth_tiles(m: int, n: int, k: int) -> bool:
@@ -128,7 +152,6 @@ def _tiled(
     """Return the launches of matmul_tiled, or of matmul_split where C alone is too few tiles."""
     batches, m, n, k = sizes
     each = accumulator(x.dtype).itemsize
-    chosen = target.tuning.get("matmul_tiled", {})
 
     def tiles_of(tile_m: int, tile_n: int) -> int:
         return batches * ceil_div(m, tile_m) * ceil_div(n, tile_n)
@@ -139,7 +162,7 @@ def _tiled(
             if tiles_of(*larger) >= target.compute_units:
                 tile_m, tile_n = larger
                 break
-    depth = chosen.get("tile_k", _TILE_K)
+    depth = _TILED.chosen(target)["tile_k"]
     while 2 * depth * (tile_m + tile_n + 8) * each > target.local_memory:
         depth //= 2
     groups = tiles_of(tile_m, tile_n)
@@ -177,14 +200,17 @@ def _blocked(
     """Return the launch of matmul_blocked: C in even blocks, a few for each core."""
     batches, m, n, k = sizes
     am, _, bk, bn = strides
-    tiles = {**_TILES, **target.tuning.get("matmul_blocked", {})}
-    tile_m, tile_n = tiles["tile_m"], tiles["tile_n"]
+    chosen = _BLOCKED.chosen(target)
+    tile_m, tile_n = chosen["tile_m"], chosen["tile_n"]
+    most_depth = chosen["depth"]
     if x.dtype is float64:  # half as many fit the registers
         tile_n = 16
     # 16-bit floats are packed as float32, all of k at once: C cannot hold a partial sum.
     narrow = x.dtype.itemsize < 4
-    depth = k if narrow else min(k, _DEPTH)
-    block = max(32, _BLOCK * _DEPTH // depth) if depth > _DEPTH else _BLOCK
+    depth = k if narrow else min(k, most_depth)
+    block = chosen["block"]
+    if depth > most_depth:
+        block = max(32, block * most_depth // depth)
     rows, columns = ceil_div(m, block), ceil_div(n, block)
     if batches * m * n * k > _ONE_GROUP:
         while batches * rows * columns < 2 * target.compute_units:
@@ -275,6 +301,8 @@ matmul_: Op = register(
         counts=True,
         stores=True,
         strided=True,
+        plain=functools.partial(_matmul_kernel, plain=True),
+        sizes=Sizes(lambda m, k, n: Sample((Arg((m, k)), Arg((k, n)))), _PRODUCTS),
         cost=lambda out, x, y: (
             2.0 * out.size * x.shape[-1],
             float((out.size + x.size + y.size) * x.dtype.itemsize),
