@@ -66,7 +66,6 @@ def test_a_fold_is_the_recursion(arity: int) -> None:
 
 
 def test_nodes_of_one_height_are_one_call() -> None:
-    # Heights 0, 1, 2, with 3 + 1 leaves at the bottom.
     trees = [(0, (1, (2,), (3,)), (4, (5,), (6,))), (7, (8,), (9,)), (0,)]
     calls: list[tuple[int, int]] = []
 
@@ -76,13 +75,38 @@ def test_nodes_of_one_height_are_one_call() -> None:
 
     forest = cn.Forest(trees)
     assert cn.tree_fold(cell, forest).tolist() == [21, 24, 0]
-    assert calls == [(7, 0), (3, 2), (1, 2)]
+    assert calls == [(8, 0), (3, 2), (1, 2)]  # 7 leaves, rounded up
     assert len(forest) == 3
     each = cn.tree_fold(cell, forest, nodes=True).tolist()
     assert [each[n] for n in forest.roots] == [21, 24, 0]
     for n, below in enumerate(forest.children):
         assert each[n] == forest.values[n] + sum(each[c] for c in below)
         assert all(c < n for c in below)
+
+
+def test_other_trees_soon_need_no_other_plans() -> None:
+    w = cn.ones(2).requires_grad_()
+    misses = []
+    for _ in range(40):
+        w.grad = None
+        trees = [random_tree(random.randint(4, 6)) for _ in range(8)]
+        cn.tree_fold(lambda x, children: sum(children, x.unsqueeze(1) * w), trees).sum().backward()
+        cn.eval(w.grad)
+        misses.append(cn.engine_stats()["misses"])
+    # Of the first ten batches every one makes new plans; of the last ten together they make fewer.
+    assert misses[-1] - misses[-11] < (misses[9] - misses[0]) / 2
+
+
+def test_cells_that_cannot_be_recorded() -> None:
+    def cell(x: cn.Tensor, children: Any) -> cn.Tensor:
+        assert x.sum().item() >= 0
+        return sum(children, x)
+
+    assert cn.tree_fold(cell, [(1, (2,), (3, (4,)))]).tolist() == [10]
+    with cn.eager():
+        assert cn.tree_fold(lambda x, c: sum(c, x), [(1, (2,), (3,))]).tolist() == [6]
+    with cn.no_grad():
+        assert cn.tree_fold(lambda x, c: sum(c, x), [(1, (2,), (3,))]).tolist() == [6]
 
 
 def test_inputs_of_the_nodes_have_gradients() -> None:
