@@ -3,21 +3,23 @@
 // Formula:
 //   fma_peak   a = a * x + b, again and again, in eight independent vectors
 //   copy       y[i] = x[i]
+//   triad      y[i] = x[i] + a * z[i], with a = 3 (McCalpin's STREAM)
 // Layout:
-//   x and y are contiguous VECTORs; fma_peak writes one float an item, so that nothing is left out.
+//   x, y and z are contiguous VECTORs; fma_peak writes one float an item, so that nothing is left out.
 // Launch:
 //   fma_peak   any number of items, in groups of LOCAL: each does turns * 8 * 2 * (lanes of VECTOR)
 //              operations
-//   copy       each item takes `chunk` neighbours, past the caches if LOCAL is 1:
+//   copy, triad   each item takes `chunk` neighbours, and writes past the caches if LOCAL is 1:
 //              global >= ceil(n / chunk)
 // Entries:
 //   fma_peak
 //   copy
+//   triad
 // Macros:
 //   LOCAL   work-items of a work-group; 1 to the device's limit
 //   VECTOR  type of an accumulator and of what is copied; float16 (CPUs), float4
 // Oracle:
-//   none: figures, not results. copy is checked against its input.
+//   none: figures, not results. copy and triad are checked against NumPy.
 
 #include "stream.h"
 
@@ -49,17 +51,29 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(fma
 }
 #endif
 
-#ifdef USE_copy
 #if LOCAL == 1
-#define COPY(to, value) STREAM_LINE(to, value)
+#define WRITE(to, value) STREAM_LINE(to, value)
 #else
-#define COPY(to, value) (*(to) = (value))
+#define WRITE(to, value) (*(to) = (value))
 #endif
+
+#ifdef USE_copy
 __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(copy)(
     __global const VECTOR *restrict x, __global VECTOR *restrict y, const int n, const int chunk) {
   const int start = (int)get_global_id(0) * chunk;
   const int stop = min(start + chunk, n);
-  for (int i = start; i < stop; i++) COPY(y + i, x[i]);
+  for (int i = start; i < stop; i++) WRITE(y + i, x[i]);
 }
-#undef COPY
 #endif
+
+#ifdef USE_triad
+__kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(triad)(
+    __global const VECTOR *restrict x, __global const VECTOR *restrict z,
+    __global VECTOR *restrict y, const int n, const int chunk) {
+  const int start = (int)get_global_id(0) * chunk;
+  const int stop = min(start + chunk, n);
+  for (int i = start; i < stop; i++) WRITE(y + i, x[i] + 3 * z[i]);
+}
+#endif
+
+#undef WRITE

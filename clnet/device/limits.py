@@ -1,4 +1,4 @@
-"""What a device can do at most, measured: arithmetic and memory bandwidth in float32."""
+"""What a device can do at most, measured: arithmetic, memory bandwidth in float32, latencies."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clnet.device.programs import Kernel
 from clnet.device.runtime import Device
 from clnet.device.sources import KernelSource
 
@@ -16,6 +17,7 @@ _ROUNDS = 5
 # Floats beyond every cache; on GPUs enough that the launch itself does not count.
 _COPIED, _COPIED_GPU = 1 << 24, 1 << 27
 _TURNS = 1 << 14
+_LAUNCHES = 200
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,15 @@ class Limits:
     bandwidth: float
 
 
+@dataclass(frozen=True)
+class Latencies:
+    """Bytes a second of `triad`; seconds to `launch`, and to launch and wait (`round_trip`)."""
+
+    triad: float
+    launch: float
+    round_trip: float
+
+
 @functools.cache
 def limits(on: Device) -> Limits:
     """Measure a device's limits, which takes about half a second; once for each process.
@@ -33,29 +44,71 @@ def limits(on: Device) -> Limits:
     Arithmetic: fused multiply-adds on registers. Bandwidth: a copy of 64 MB (512 MB on GPUs), read
     and written bytes counted.
     """
-    cpu = on.type == "cpu"
-    local = 1 if cpu else min(256, on.caps.max_work_group)
-    vector, lanes = ("float16", 16) if cpu else ("float4", 4)
-    defines = (("LOCAL", str(local)), ("VECTOR", vector))
-    peak, copy = on.kernels(
-        [KernelSource("limits.cl", entry, defines) for entry in ("fma_peak", "copy")]
-    )
-    items = on.caps.compute_units * (8 if cpu else 64 * local)
+    peak = _kernel(on, "fma_peak")
+    local, lanes, _ = _shape(on)
+    items = on.caps.compute_units * (8 if on.type == "cpu" else 64 * local)
     out = on.allocate(4 * items)
     peak.raw.set_scalar_arg_dtypes([None, np.float32, np.float32, np.int32])
     peak.raw.set_args(out, 0.5, 0.25, _TURNS)
     seconds = _median(on, lambda: on.enqueue(peak, (items,), (local,)))
-    flops = items * _TURNS * 8 * 2 * lanes / seconds
+    return Limits(items * _TURNS * 8 * 2 * lanes / seconds, _bandwidth(on, "copy", 1))
+
+
+@functools.cache
+def latencies(on: Device) -> Latencies:
+    """Measure what else limits: a triad of three arrays, and launches that do next to nothing."""
+    copy = _kernel(on, "copy")
+    local, lanes, _ = _shape(on)
+    x, y = (on.allocate(4 * lanes) for _ in range(2))
+    copy.raw.set_scalar_arg_dtypes([None, None, np.int32, np.int32])
+    copy.raw.set_args(x, y, 1, 1)
+
+    def launch() -> None:
+        on.enqueue(copy, (local,), (local,))
+
+    def launches() -> None:
+        for _ in range(_LAUNCHES):
+            launch()
+
+    def round_trips() -> None:
+        for _ in range(_LAUNCHES):
+            launch()
+            on.synchronize()
+
+    launched, waited = _median(on, launches), _median(on, round_trips)
+    return Latencies(_bandwidth(on, "triad", 2), launched / _LAUNCHES, waited / _LAUNCHES)
+
+
+def _shape(on: Device) -> tuple[int, int, str]:
+    """Return the work-items of a group, and lanes and type of the vector."""
+    if on.type == "cpu":
+        return 1, 16, "float16"
+    return min(256, on.caps.max_work_group), 4, "float4"
+
+
+def _kernel(on: Device, entry: str) -> Kernel:
+    local, _, vector = _shape(on)
+    (kernel,) = on.kernels(
+        [KernelSource("limits.cl", entry, (("LOCAL", str(local)), ("VECTOR", vector)))]
+    )
+    return kernel
+
+
+def _bandwidth(on: Device, entry: str, read: int) -> float:
+    """Return the bytes a second of a kernel that reads `read` arrays and writes one."""
+    kernel = _kernel(on, entry)
+    local, lanes, _ = _shape(on)
+    cpu = on.type == "cpu"
     n = min(_COPIED if cpu else _COPIED_GPU, on.caps.max_allocation // 8, on.caps.memory // 32)
     n //= lanes
-    x, y = on.upload(np.zeros(n * lanes, np.float32)), on.allocate(4 * n * lanes)
+    given = [on.upload(np.zeros(n * lanes, np.float32)) for _ in range(read)]
     chunk = 1024 if cpu else 1
-    copies = -(-n // chunk)
-    copy.raw.set_scalar_arg_dtypes([None, None, np.int32, np.int32])
-    copy.raw.set_args(x, y, n, chunk)
-    size = -(-copies // local) * local
-    seconds = _median(on, lambda: on.enqueue(copy, (size,), (local,)))
-    return Limits(flops, 8 * n * lanes / seconds)
+    items = -(-n // chunk)
+    kernel.raw.set_scalar_arg_dtypes([None] * (read + 1) + [np.int32, np.int32])
+    kernel.raw.set_args(*given, on.allocate(4 * n * lanes), n, chunk)
+    size = -(-items // local) * local
+    seconds = _median(on, lambda: on.enqueue(kernel, (size,), (local,)))
+    return 4 * (read + 1) * n * lanes / seconds
 
 
 def _median(on: Device, launch: Callable[[], object]) -> float:

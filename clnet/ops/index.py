@@ -36,6 +36,7 @@ from clnet.records import (
     Sample,
     Scalar,
     Scratch,
+    Sizes,
     Spec,
     Target,
     register,
@@ -43,6 +44,8 @@ from clnet.records import (
 
 # Outputs of a work-item along the innermost dimension: as in kernels/index.cl.
 _SEGMENT_WIDTH = 64
+# Rows and their width, of an embedding for instance, for benchmarks.
+_ROWS = ((1024, 64), (16384, 256))
 
 
 def _check_index(name: str, index: Spec) -> None:
@@ -114,6 +117,12 @@ take_: Op = register(
             None,
         ),
         kernel=_take_kernel,
+        sizes=Sizes(
+            lambda rows, width: Sample(
+                (Arg((rows, width)), Arg((rows,), 0, rows - 0.1, "int64")), {"dim": 0}
+            ),
+            _ROWS,
+        ),
         cost=lambda out, x, index, dim: (0.0, 2.0 * out.size * out.dtype.itemsize),
     )
 )
@@ -174,6 +183,13 @@ segment_sum: Op = register(
         ),
         (lambda d, r, x, index, dim, rows: take_(d, index, dim=dim), None),
         kernel=_segment_kernel,
+        sizes=Sizes(
+            lambda rows, width: Sample(
+                (Arg((rows, width)), Arg((rows,), 0, rows - 0.1, "int64")),
+                {"dim": 0, "rows": rows},
+            ),
+            _ROWS,
+        ),
         cost=lambda out, x, index, dim, rows: (
             float(x.size),
             float((x.size + out.size) * x.dtype.itemsize),
@@ -234,6 +250,12 @@ take_along: Op = register(
             None,
         ),
         kernel=_along_kernel,
+        sizes=Sizes(
+            lambda rows, width: Sample(
+                (Arg((rows, width)), Arg((rows, width), 0, rows - 0.1, "int64")), {"dim": 0}
+            ),
+            _ROWS,
+        ),
         cost=lambda out, x, index, dim: (0.0, 2.0 * out.size * out.dtype.itemsize),
     )
 )
@@ -295,6 +317,13 @@ segment_sum_along: Op = register(
         ),
         (lambda d, r, x, index, dim, rows: take_along(d, index, dim=dim), None),
         kernel=_segment_along_kernel,
+        sizes=Sizes(
+            lambda rows, width: Sample(
+                (Arg((rows, width)), Arg((rows, width), 0, rows - 0.1, "int64")),
+                {"dim": 0, "rows": rows},
+            ),
+            _ROWS,
+        ),
         cost=lambda out, x, index, dim, rows: (
             float(x.size),
             float((x.size + out.size) * x.dtype.itemsize),

@@ -29,6 +29,7 @@ from clnet.records import (
     Out,
     Sample,
     Scalar,
+    Sizes,
     Spec,
     Target,
     Value,
@@ -103,6 +104,9 @@ def _record(name: str, doc: str, dtype: DType, reference: Callable[..., Any]) ->
             reference,
             (Sample((_SEED, _OFFSET), {"shape": (3, 5)}),),
             kernel=kernel,
+            sizes=Sizes(
+                lambda n: Sample((_SEED, _OFFSET), {"shape": (n,)}), ((1 << 16,), (1 << 24,))
+            ),
             cost=lambda out, seed, offset, shape: (40.0 * out.size, 4.0 * out.size),
         )
     )

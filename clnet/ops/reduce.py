@@ -36,6 +36,7 @@ from clnet.records import (
     Sample,
     Scalar,
     Scratch,
+    Sizes,
     Spec,
     Target,
     collapse,
@@ -260,6 +261,12 @@ _SAMPLES = tuple(
 )
 
 
+_MATRIX = Sizes(
+    lambda rows, columns: Sample((Arg((rows, columns)),), {"dims": (1,)}),
+    ((256, 256), (4096, 4096)),
+)
+
+
 def _record(
     name: str,
     doc: str,
@@ -294,6 +301,7 @@ def _record(
             kernel=kernel,
             fold=fold,
             strided=(0,),
+            sizes=_MATRIX,
             cost=lambda out, x, dims: (
                 float(x.size),
                 float(x.size * x.dtype.itemsize + out.size * out.dtype.itemsize),
@@ -371,6 +379,7 @@ def _arg_record(name: str, doc: str, fold: str, reference: Callable[..., Any]) -
             ),
             kernel=lambda target, out, ins, dims: _arg_launches(target, out, ins, fold, dims),
             strided=(0,),
+            sizes=_MATRIX,
             cost=lambda out, x, dims: (float(x.size), float(x.size * x.dtype.itemsize)),
         )
     )

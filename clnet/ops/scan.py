@@ -23,6 +23,7 @@ from clnet.records import (
     Out,
     Sample,
     Scratch,
+    Sizes,
     Spec,
     Target,
     register,
@@ -102,6 +103,10 @@ cumsum_: Op = register(
         ),
         (lambda d, r, x, dim: _reversed(cumsum_(_reversed(d, dim), dim=dim), dim),),
         kernel=_kernel,
+        sizes=Sizes(
+            lambda rows, columns: Sample((Arg((rows, columns)),), {"dim": 1}),
+            ((256, 256), (4096, 4096)),
+        ),
         cost=lambda out, x, dim: (
             float(x.size),
             float(x.size * (x.dtype.itemsize + out.dtype.itemsize)),

@@ -22,6 +22,7 @@ from clnet.records import (
     Out,
     Sample,
     Scratch,
+    Sizes,
     Spec,
     Target,
     register,
@@ -100,6 +101,10 @@ argsort_: Op = register(
             Sample((Arg((2, 40)),), {"descending": True}),
         ),
         kernel=_argsort_kernel,
+        sizes=Sizes(
+            lambda rows, columns: Sample((Arg((rows, columns)),), {"descending": False}),
+            ((64, 1024), (1, 1 << 20)),
+        ),
         cost=lambda out, x, descending: (
             float(x.size * max(x.shape[-1] - 1, 1).bit_length()),
             float(x.size * (x.dtype.itemsize + 8)),

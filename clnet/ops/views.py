@@ -28,6 +28,7 @@ from clnet.records import (
     Op,
     Out,
     Sample,
+    Sizes,
     Spec,
     Target,
     collapse,
@@ -300,6 +301,13 @@ place: Op = register(
         ),
         _place_vjp,
         kernel=_place_kernel,
+        sizes=Sizes(
+            lambda rows, columns: Sample(
+                (Arg((rows, 2 * columns)), Arg((rows, columns)), Arg((rows, columns))),
+                {"starts": ((0, 0), (0, columns)), "steps": ((1, 1), (1, 1))},
+            ),
+            ((256, 256), (4096, 2048)),
+        ),
         strided=True,
         cost=lambda out, *ins, **attrs: (0.0, 2.0 * out.size * out.dtype.itemsize),
     )

@@ -313,3 +313,15 @@ def test_each_layout_catches_a_kernel_without_strides(layout: str) -> None:
     op = broken("cumsum", strided=True)
     with pytest.raises(AssertionError):
         check_op(op, dtypes=(cn.float32,), layouts=(layout,))
+
+
+@pytest.mark.parametrize("name", [n for n, op in OPS.items() if op.kernel is not None])
+def test_kernel_ops_have_sizes_to_be_timed_on(name: str) -> None:
+    op = OPS[name]
+    assert op.sizes is not None
+    assert op.cost is not None
+    for numbers in op.sizes.typical:
+        assert op.sizes.at(numbers).args
+    small = op.sizes.at([5])
+    specs = [Spec(arg.shape, cn.dtypes.as_dtype(arg.dtype or "float32")) for arg in small.args]
+    assert op.spec(*specs, **small.attrs).size
