@@ -68,7 +68,7 @@ def test_a_candidate_with_wrong_results_is_refused(monkeypatch):
     """Give the oracle another kernel's results: every candidate then differs from it."""
     op = OPS["matmul"]
 
-    def doubled(target, out, ins):
+    def doubled(target, out, ins, **attrs):
         (launch,) = op.plain(target, out, ins)
         body = (("STORED", "1"), ("STORED_BODY", "const float stored = product + 1;"))
         kept = tuple(pair for pair in launch.defines if pair[0] not in dict(body))
