@@ -49,6 +49,7 @@ FOREIGN = {
     "pyopencl": ("clnet.device",),
     "safetensors": ("clnet.io",),
     "tqdm": ("clnet.cli",),
+    "matplotlib": ("clnet.cli",),
 }
 
 

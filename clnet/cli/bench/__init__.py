@@ -1,0 +1,71 @@
+"""Time the ops on a device: GFLOP/s, GB/s and the part of the device's limits."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+import clnet as cn
+from clnet.cli.bench import report
+from clnet.cli.bench.measure import Figures, figures, step_of, summary, times_of
+from clnet.cli.bench.roofline import draw
+from clnet.cli.bench.work import Work, works
+from clnet.device import set_default_device
+from clnet.device.limits import latencies, limits
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `clnet bench`."""
+    parser.add_argument("--op", action="append", default=[], help="only this op (repeatable)")
+    parser.add_argument(
+        "--size", action="append", default=[], help="as 1024 or 1280x512x512 (repeatable)"
+    )
+    parser.add_argument("--dtype", action="append", default=[], help="default: float32")
+    parser.add_argument("--device", help="as CLNET_DEVICE: a name, a type or an index")
+    parser.add_argument(
+        "--seconds", type=float, default=0.3, help="time for each work (default: %(default)g)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+    parser.add_argument(
+        "--compare", type=Path, metavar="FILE", help="status 1 if slower than these figures"
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="roofline, as PNG and SVG")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure and print; the status is 1 for regressions, 130 after Ctrl-C."""
+    on = cn.device(options.device)
+    set_default_device(on)
+    old = report.load(options.compare) if options.compare else []
+    listed = list(works(options.op, options.size, options.dtype))
+    most = limits(on)
+    facts = summary(on, most, latencies(on))
+    print(report.limits_text(facts), flush=True)
+    found: list[Figures] = []
+    interrupted = False
+    try:
+        for work in tqdm(listed, unit="work", disable=None, leave=False):
+            found.append(_timed(work, options.seconds))
+    except KeyboardInterrupt:
+        interrupted = True
+    print(report.results_text(found, most, ()))
+    if options.json:
+        report.save(options.json, facts, found)
+    if options.plot:
+        print("drawn:", *draw(options.plot, str(on), most, found))
+    slower = 0
+    if options.compare:
+        text, slower = report.comparison(old, found)
+        print(text)
+    if interrupted:
+        print(f"interrupted: {len(found)} of {len(listed)} were timed", file=sys.stderr)
+        return 130
+    return 1 if slower else 0
+
+
+def _timed(work: Work, seconds: float) -> Figures:
+    step, flops, nbytes = step_of(work)
+    return figures(work.title, times_of(step, seconds), flops, nbytes)

@@ -1,0 +1,100 @@
+"""`clnet bench`: what it times, how it compares runs, and what is kept after Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from clnet.cli import bench, main
+from clnet.cli.bench import report
+from clnet.cli.bench.measure import Figures, figures
+from clnet.cli.bench.work import sizes_of, works
+from clnet.device.limits import Limits
+from clnet.errors import ClnetError
+from clnet.records import OPS
+
+QUICK = ["bench", "--op", "matmul", "--op", "tanh", "--size", "33", "--seconds", "0"]
+
+
+def test_every_op_that_computes_is_timed():
+    timed = {work.op.name for work in works([], ["4"], [])}
+    assert timed == {name for name, op in OPS.items() if op.view is None}
+    assert all(sizes_of(OPS[name]).typical for name in timed)
+
+
+def test_sizes_and_dtypes():
+    found = list(works(["matmul"], ["3x4x5", "6", "2x2"], ["float32", "float16", "bool"]))
+    assert [work.title for work in found] == [
+        "matmul 3x4x5 float32",
+        "matmul 3x4x5 float16",
+        "matmul 6 float32",
+        "matmul 6 float16",
+    ]
+    assert [arg.shape for arg in found[0].sample.args] == [(3, 4), (4, 5)]
+    with pytest.raises(ClnetError, match=r"size: got '3x'; needs numbers"):
+        list(works(["matmul"], ["3x"], []))
+    with pytest.raises(ClnetError, match=r"nothing to time in permute; choose of add"):
+        list(works(["permute"], [], []))
+
+
+def test_figures_are_medians_and_quartiles():
+    found = figures("a", [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], 8.0, 40.0)
+    assert (found.seconds, found.noise) == (4.0, 0.5)
+    # 2 flops and 10 bytes a second: half of the memory's limit, a tenth of the arithmetic's.
+    assert found.limit(Limits(20.0, 20.0)) == 0.5
+
+
+def test_bench_prints_writes_draws_and_compares(tmp_path, capsys):
+    file = tmp_path / "figures.json"
+    assert main([*QUICK, "--json", str(file), "--plot", str(tmp_path / "roof.png")]) == 0
+    out = capsys.readouterr().out
+    assert "limits: " in out
+    assert "round trip" in out
+    assert "matmul 33 float32" in out
+    assert (tmp_path / "roof.png").read_bytes().startswith(b"\x89PNG")
+    assert "tanh" in (tmp_path / "roof.svg").read_text()
+    data = json.loads(file.read_text())
+    assert [r["flops"] for r in data["results"]] == [2.0 * 33**3, 33.0]
+    # Against a run that was far faster, and steady, everything is a regression.
+    for result in data["results"]:
+        result["seconds"] /= 100
+        result["noise"] = 0.0
+    file.write_text(json.dumps(data))
+    assert main([*QUICK, "--compare", str(file)]) == 1
+    assert "2 of 2 slower beyond the noise" in capsys.readouterr().out
+
+
+def test_changes_within_the_noise_are_none():
+    old = Figures("a", 1.0, 0.01, 1.0, 1.0)
+    changes = {1.04: "", 1.2: "slower", 0.8: "faster"}
+    for seconds, word in changes.items():
+        text, slower = report.comparison([old], [replace(old, seconds=seconds)])
+        assert text.splitlines()[1].endswith(word or "%")
+        assert slower == (word == "slower")
+    _, slower = report.comparison([old], [replace(old, seconds=1.2, noise=0.1)])
+    assert slower == 0
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": "clnet bench", "version": 2}'])
+def test_files_of_others_are_refused(text, tmp_path, capsys):
+    file = tmp_path / "old.json"
+    file.write_text(text)
+    assert main([*QUICK, "--compare", str(file)]) == 1
+    assert "holds no figures of `clnet bench`" in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_what_was_timed(tmp_path, capsys, monkeypatch):
+    timed = bench._timed
+
+    def second_is_interrupted(work, seconds):
+        if work.op.name == "tanh":
+            raise KeyboardInterrupt
+        return timed(work, seconds)
+
+    monkeypatch.setattr(bench, "_timed", second_is_interrupted)
+    file = tmp_path / "figures.json"
+    assert main([*QUICK, "--json", str(file)]) == 130
+    assert "interrupted: 1 of 2 were timed" in capsys.readouterr().err
+    assert [f.title for f in report.load(file)] == ["matmul 33 float32"]
