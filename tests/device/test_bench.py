@@ -98,3 +98,40 @@ def test_ctrl_c_keeps_what_was_timed(tmp_path, capsys, monkeypatch):
     assert main([*QUICK, "--json", str(file)]) == 130
     assert "interrupted: 1 of 2 were timed" in capsys.readouterr().err
     assert [f.title for f in report.load(file)] == ["matmul 33 float32"]
+
+
+SCALE = """__kernel void scale(__global const float *x, __global float *y, const float a) {
+  const int i = get_global_id(0);
+  y[i] = a * x[i];
+}
+"""
+OWN = ["--kernel", "scale", "--args", "float32[64]", "out:float32[64]", "float32=3"]
+
+
+@pytest.mark.parametrize(("factor", "status"), [("a", 0), ("2", 1)])
+def test_a_kernel_of_the_users_own(factor, status, tmp_path, capsys):
+    file, reference = tmp_path / "scale.cl", tmp_path / "reference.py"
+    file.write_text(SCALE)
+    reference.write_text(f"def scaled(x, y, a):\n    return {factor} * x\n")
+    command = ["bench", str(file), *OWN, "--global", "64", "--flops", "64", "--bytes", "512"]
+    assert main([*command, "--seconds", "0", "--check", f"{reference}:scaled"]) == status
+    out, err = capsys.readouterr()
+    assert ("scale.cl:scale" in out) == (status == 0)
+    assert ("result 0 is wrong" in err) == (status == 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--kernel", "scale"], "needs --kernel NAME, --args ... and --global"),
+        ([*OWN[:4], "--global", "64"], "scale takes 3 arguments; --args has 1"),
+        (["--kernel", "none", *OWN[2:], "--global", "64"], "kernel none of"),
+        ([*OWN[:3], "float32", "--global", "64"], "argument 'float32'; needs dtype[shape]"),
+        ([*OWN, "--global", "64", "--check", "nowhere:f"], "needs FILE.py:FUNCTION"),
+    ],
+)
+def test_what_is_wrong_with_a_users_kernel_is_said(arguments, words, tmp_path, capsys):
+    file = tmp_path / "scale.cl"
+    file.write_text(SCALE)
+    assert main(["bench", str(file), *arguments]) == 1
+    assert words in capsys.readouterr().err

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 import clnet as cn
 from clnet.cli.bench import report
+from clnet.cli.bench.custom import time_kernel
 from clnet.cli.bench.measure import Figures, figures, step_of, summary, times_of
 from clnet.cli.bench.roofline import draw
 from clnet.cli.bench.work import Work, works
@@ -19,6 +20,18 @@ from clnet.device.limits import latencies, limits
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `clnet bench`."""
+    parser.add_argument("file", nargs="?", type=Path, help="a .cl file of your own")
+    own = parser.add_argument_group("a kernel of your own")
+    own.add_argument("--kernel", help="its name in the file")
+    own.add_argument(
+        "--args", nargs="+", default=[], help="float32[64,64] out:float32[64] int32=64"
+    )
+    own.add_argument("--global", dest="global_size", nargs="+", type=int, metavar="N")
+    own.add_argument("--local", dest="local_size", nargs="+", type=int, metavar="N")
+    own.add_argument("--flops", type=float, default=0.0, help="operations of a run")
+    own.add_argument("--bytes", type=float, default=0.0, help="bytes that a run moves")
+    own.add_argument("--build", default="", metavar="OPTIONS", help="of the compiler")
+    own.add_argument("--check", metavar="FILE.py:FUNCTION", help="gives the right results")
     parser.add_argument("--op", action="append", default=[], help="only this op (repeatable)")
     parser.add_argument(
         "--size", action="append", default=[], help="as 1024 or 1280x512x512 (repeatable)"
@@ -40,7 +53,9 @@ def run(options: argparse.Namespace) -> int:
     on = cn.device(options.device)
     set_default_device(on)
     old = report.load(options.compare) if options.compare else []
-    listed = list(works(options.op, options.size, options.dtype))
+    listed: list[Work | Path] = (
+        [options.file] if options.file else [*works(options.op, options.size, options.dtype)]
+    )
     most = limits(on)
     facts = summary(on, most, latencies(on))
     print(report.limits_text(facts), flush=True)
@@ -48,7 +63,10 @@ def run(options: argparse.Namespace) -> int:
     interrupted = False
     try:
         for work in tqdm(listed, unit="work", disable=None, leave=False):
-            found.append(_timed(work, options.seconds))
+            if isinstance(work, Path):
+                found.append(time_kernel(on, options))
+            else:
+                found.append(_timed(work, options.seconds))
     except KeyboardInterrupt:
         interrupted = True
     print(report.results_text(found, most, ()))
