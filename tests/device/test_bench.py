@@ -9,6 +9,7 @@ import pytest
 
 from clnet.cli import bench, main
 from clnet.cli.bench import report
+from clnet.cli.bench.against import Peers
 from clnet.cli.bench.measure import Figures, figures
 from clnet.cli.bench.work import sizes_of, works
 from clnet.device.limits import Limits
@@ -88,10 +89,10 @@ def test_files_of_others_are_refused(text, tmp_path, capsys):
 def test_ctrl_c_keeps_what_was_timed(tmp_path, capsys, monkeypatch):
     timed = bench._timed
 
-    def second_is_interrupted(work, seconds):
+    def second_is_interrupted(work, seconds, peers):
         if work.op.name == "tanh":
             raise KeyboardInterrupt
-        return timed(work, seconds)
+        return timed(work, seconds, peers)
 
     monkeypatch.setattr(bench, "_timed", second_is_interrupted)
     file = tmp_path / "figures.json"
@@ -135,3 +136,25 @@ def test_what_is_wrong_with_a_users_kernel_is_said(arguments, words, tmp_path, c
     file.write_text(SCALE)
     assert main(["bench", str(file), *arguments]) == 1
     assert words in capsys.readouterr().err
+
+
+def test_against_numpy(capsys):
+    command = ["bench", "--size", "33", "--seconds", "0", "--against", "numpy"]
+    assert main([*command, "--op", "matmul", "--op", "sum", "--op", "sigmoid"]) == 0
+    rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+    assert rows["work"][-1] == "numpy/clnet"
+    assert float(rows["matmul"][-1]) > 0
+    assert float(rows["sum"][-1]) > 0
+    assert rows["sigmoid"][-1] == "-"  # NumPy has none
+
+
+def test_a_library_whose_op_means_another_thing_is_left_out():
+    (work,) = works(["sum"], ["4"], [])
+    peers = Peers(["numpy"], {})
+    try:
+        assert peers.able(work) == ["numpy"]
+        assert peers.able(replace(work, op=replace(work.op, name="mean"))) == []
+    finally:
+        peers.close()
+    with pytest.raises(ClnetError, match="nothing is known of"):
+        Peers(["caffe"], {})

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 import clnet as cn
 from clnet.cli.bench import report
+from clnet.cli.bench.against import ROUNDS, Peers, medians
 from clnet.cli.bench.custom import time_kernel
 from clnet.cli.bench.measure import Figures, figures, step_of, summary, times_of
 from clnet.cli.bench.roofline import draw
@@ -41,6 +42,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=float, default=0.3, help="time for each work (default: %(default)g)"
     )
+    parser.add_argument(
+        "--against", default="", metavar="NAMES", help="numpy,torch,jax: where installed"
+    )
+    parser.add_argument(
+        "--python", action="append", default=[], metavar="NAME=PATH", help="runs one of these"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     parser.add_argument(
         "--compare", type=Path, metavar="FILE", help="status 1 if slower than these figures"
@@ -56,6 +63,8 @@ def run(options: argparse.Namespace) -> int:
     listed: list[Work | Path] = (
         [options.file] if options.file else [*works(options.op, options.size, options.dtype)]
     )
+    names = [name for name in options.against.split(",") if name]
+    peers = Peers(names, dict(given.split("=", 1) for given in options.python))
     most = limits(on)
     facts = summary(on, most, latencies(on))
     print(report.limits_text(facts), flush=True)
@@ -66,10 +75,12 @@ def run(options: argparse.Namespace) -> int:
             if isinstance(work, Path):
                 found.append(time_kernel(on, options))
             else:
-                found.append(_timed(work, options.seconds))
+                found.append(_timed(work, options.seconds, peers))
     except KeyboardInterrupt:
         interrupted = True
-    print(report.results_text(found, most, ()))
+    finally:
+        peers.close()
+    print(report.results_text(found, most, names))
     if options.json:
         report.save(options.json, facts, found)
     if options.plot:
@@ -84,6 +95,18 @@ def run(options: argparse.Namespace) -> int:
     return 1 if slower else 0
 
 
-def _timed(work: Work, seconds: float) -> Figures:
+def _timed(work: Work, seconds: float, peers: Peers) -> Figures:
+    """Time an op, and in turn with it the libraries that can do it."""
     step, flops, nbytes = step_of(work)
-    return figures(work.title, times_of(step, seconds), flops, nbytes)
+    able = peers.able(work)
+    if not able:
+        return figures(work.title, times_of(step, seconds), flops, nbytes)
+    times: list[float] = []
+    others: dict[str, list[float | None]] = {name: [] for name in able}
+    for _ in range(ROUNDS):
+        times += times_of(step, seconds / ROUNDS)
+        for name in able:
+            others[name].append(peers.seconds(name, work, seconds / ROUNDS))
+    result = figures(work.title, times, flops, nbytes)
+    result.others = {name: medians(rounds) for name, rounds in others.items()}
+    return result
