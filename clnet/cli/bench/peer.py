@@ -9,6 +9,7 @@ import json
 import statistics
 import sys
 import time
+from typing import Any
 
 PLACES = {
     "numpy": ("numpy",),
@@ -17,7 +18,7 @@ PLACES = {
 }
 
 
-def drawn(args):
+def drawn(args: Any) -> list[Any]:
     """Return the operands, the same in every process."""
     import numpy as np
 
@@ -66,7 +67,7 @@ def answer(peer, request):
 
     if not request["seconds"]:
         return step().tolist()
-    times = []
+    times: list[float] = []
     step()
     began = time.perf_counter()
     while len(times) < 3 or time.perf_counter() - began < request["seconds"]:
