@@ -5,7 +5,8 @@
 //   copy       y[i] = x[i]
 //   triad      y[i] = x[i] + a * z[i], with a = 3 (McCalpin's STREAM)
 // Layout:
-//   x, y and z are contiguous VECTORs; fma_peak writes one float an item, so that nothing is left out.
+//   x, y and z are contiguous VECTORs; fma_peak writes one float an item, so that nothing
+//   is left out.
 // Launch:
 //   fma_peak   any number of items, in groups of LOCAL: each does turns * 8 * 2 * (lanes of VECTOR)
 //              operations

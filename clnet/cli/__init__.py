@@ -1,4 +1,4 @@
-"""The `clnet` command: `clnet devices`, `doctor` and `tune`.
+"""The `clnet` command: `clnet devices`, `doctor`, `bench` and `tune`.
 
 A subcommand is a module with `configure(parser)`, which adds its options, and `run(options)`, which
 returns the exit status; its docstring's first line is its help.
@@ -11,10 +11,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from clnet.cli import devices, doctor, tune
+from clnet.cli import bench, devices, doctor, tune
 from clnet.errors import ClnetError
 
-COMMANDS = {"devices": devices, "doctor": doctor, "tune": tune}
+COMMANDS = {"devices": devices, "doctor": doctor, "bench": bench, "tune": tune}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -57,6 +57,7 @@ FOREIGN = {
     "pyopencl": ("clnet.device",),
     "safetensors": ("clnet.io",),
     "tqdm": ("clnet.cli",),
+    "matplotlib": ("clnet.cli",),
 }
 
 

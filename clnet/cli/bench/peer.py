@@ -1,0 +1,92 @@
+"""Another library's op of the same name, timed in a process of its own, where clnet need not be.
+
+`python peer.py numpy` answers requests, lines of JSON: an op's name, operands as (shape, dtype,
+low, high), attributes, and the seconds to spend; without seconds, the op's result is wanted.
+"""
+
+import importlib
+import json
+import statistics
+import sys
+import time
+from typing import Any
+
+PLACES = {
+    "numpy": ("numpy",),
+    "torch": ("torch", "torch.special"),
+    "jax": ("jax.numpy", "jax.nn", "jax.scipy.special", "jax.lax"),
+}
+
+
+def drawn(args: Any) -> list[Any]:
+    """Return the operands, the same in every process."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    return [random.uniform(low, high, shape).astype(dtype) for shape, dtype, low, high in args]
+
+
+def function_of(peer, name):
+    """Return the library's function of a name, compiled where that is its way."""
+    for place in PLACES[peer]:
+        found = getattr(importlib.import_module(place), name, None)
+        if found is not None:
+            return found
+    raise AttributeError(name)
+
+
+def answer(peer, request):
+    """Return the median of seconds, or the result as lists."""
+    arrays = drawn(request["args"])
+    function = function_of(peer, request["op"])
+    attrs = {}
+    for name, value in request["attrs"].items():
+        axis = {"dims": "axis", "dim": "axis"}[name]
+        value = tuple(value) if isinstance(value, list) else value
+        # argmax and the like take one number.
+        attrs["dim" if peer == "torch" else axis] = value[0] if value == (1,) else value
+    if peer == "torch":
+        torch = sys.modules[peer]
+        operands = [torch.from_numpy(a) for a in arrays]
+
+        def step():
+            return function(*operands, **attrs)
+
+    elif peer == "jax":
+        jax = sys.modules[peer]
+        operands = [jax.numpy.asarray(a) for a in arrays]
+        compiled = jax.jit(lambda *given: function(*given, **attrs))
+
+        def step():
+            return compiled(*operands).block_until_ready()
+
+    else:
+
+        def step():
+            return function(*arrays, **attrs)
+
+    if not request["seconds"]:
+        return step().tolist()
+    times: list[float] = []
+    step()
+    began = time.perf_counter()
+    while len(times) < 3 or time.perf_counter() - began < request["seconds"]:
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def main():
+    """Answer until standard input ends; null where the library cannot do it."""
+    sys.path.pop(0)  # the folder of this file: its modules must not stand for others
+    for line in sys.stdin:
+        try:
+            result = answer(sys.argv[1], json.loads(line))
+        except Exception:
+            result = None
+        print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()
