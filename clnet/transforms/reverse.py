@@ -68,17 +68,36 @@ def _cotangents(node: Node, d: Tensor) -> list[tuple[Node, Tensor]]:
     found = []
     differentiating.append(node)
     try:
+        together: Any = None
+        if op.joint is not None:
+            together = op.joint(d, result, *operands, **node.attrs)
+        elif op.composed is not None:
+            together = _through(op, d, node)
         for i, n in enumerate(node.inputs):
-            rule = op.pullback(i) if n.needs_grad else None
-            if rule is None:
+            rule = op.pullback(i) if n.needs_grad and together is None else None
+            if together is not None and n.needs_grad and together[i] is not None:
+                cotangent = together[i]
+            elif rule is not None:
+                cotangent = rule(d, result, *operands, **node.attrs)
+            else:
                 continue
-            cotangent = rule(d, result, *operands, **node.attrs)
             given = cotangent.node.spec
             assert given == n.spec, f"gradient of {op.name}: {given} for an operand {n.spec}"
             found.append((n, cotangent))
     finally:
         differentiating.pop()
     return found
+
+
+def _through(op: Op, d: Tensor, node: Node) -> list[Tensor | None]:
+    """Return the cotangents of a node's inputs through the ops that its own is composed of."""
+    assert op.composed is not None
+    create_graph = modes.grad
+    inputs = [_track(n.tensor(), op.name) if n.needs_grad else n.tensor() for n in node.inputs]
+    with _grad_mode(True):
+        result = op.composed(*inputs, **node.attrs)
+    ended = _flow([(result.node, d)], {id(t.node) for t in inputs}, create_graph)
+    return [ended.get(id(t.node)) for t in inputs]
 
 
 def _flow(
