@@ -125,13 +125,15 @@ class _Layers(Module):
         states = self._initial(x, hx, batched)
         ends = self._ends(x, lengths)
         last: list[State] = []
+        parts: list[Tensor] = []
         for layer in range(self.num_layers):
             outputs = []
             for direction in range(self._directions):
                 first = states[layer * self._directions + direction]
-                steps, final = self._run(x, first, layer, direction, ends)
+                steps, final, sources = self._run(x, first, layer, direction, ends)
                 outputs.append(steps)
                 last.append(final)
+                parts += sources
             x = outputs[0] if len(outputs) == 1 else cat(outputs, -1)
             if self.dropout and layer < self.num_layers - 1:
                 x = F.dropout(x, self.dropout, self.training)
@@ -141,8 +143,7 @@ class _Layers(Module):
         if not batched:
             x, finals = x.squeeze(1), tuple([s.squeeze(1) for s in finals])
         # The state that is carried to the next step of training is computed with this one's
-        # gradients, which need the last states, if not the output.
-        parts = [s for state in last for s in state]
+        # gradients, which need what the last states are made of, if not the output.
         compute_with([s.node for s in finals], [t.node for t in (x, *finals, *parts)])
         return x, finals
 
@@ -188,8 +189,8 @@ class _Layers(Module):
 
     def _run(
         self, x: Tensor, state: State, layer: int, direction: int, ends: Tensor | None
-    ) -> tuple[Tensor, State]:
-        """Return one layer's output at all times, in the order of time, and its last state."""
+    ) -> tuple[Tensor, State, State]:
+        """Return one layer's output at all times, its last state, and what that is made of."""
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
         suffix = self._suffix(layer, direction)
         weights: dict[str, Any] = {name: self._parameters.get(name + suffix) for name in names}
@@ -206,12 +207,14 @@ class _Layers(Module):
             own = None if self._one_bias else weights["bias_hh"]
             if own is None and not self._one_bias:
                 own = zeros(pre.shape[-1], dtype=x.dtype, device=x.device)
-            output, state = recurrent.layer(
+            output, state, packed = recurrent.layer(
                 self._cell, pre, state, weights["weight_hh"], own, ends, bool(direction)
             )
+            sources: State = (packed,)
         else:
             output, state = self._step_by_step(pre, state, weights, bool(direction), running)
-        return output if running is None else where(running, output, 0.0), state
+            sources = state
+        return output if running is None else where(running, output, 0.0), state, sources
 
     def _step_by_step(
         self,

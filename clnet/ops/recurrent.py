@@ -374,15 +374,15 @@ def layer(
     bias: Tensor | None = None,
     lengths: Tensor | None = None,
     reverse: bool = False,
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Return h at all times, [t, b, h], and the last states, each [b, h], of a layer of cells.
+) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+    """Return h at all times, [t, b, h], the last states, each [b, h], and what they are parts of.
 
     name: rnn_tanh, rnn_relu, lstm or gru; pre: [t, b, gates * h], the input's part of the gates;
     first: the first states; weight: [gates * h, h]; bias: [gates * h], GRUs' own of the state's
     part; lengths: int32 [b], where states stop (in reverse: begin). Errors: ShapeError, DTypeError.
 
     >>> import clnet as cn
-    >>> h, (last,) = layer("rnn_tanh", cn.zeros(5, 2, 3), (cn.ones(2, 3),), cn.eye(3))
+    >>> h, (last,), _ = layer("rnn_tanh", cn.zeros(5, 2, 3), (cn.ones(2, 3),), cn.eye(3))
     >>> h.shape, last.shape
     ((5, 2, 3), (2, 3))
     """
@@ -396,7 +396,7 @@ def layer(
     start = sizes.first(cell, reverse) * b * h
     y = results(packed, *operands, reverse=reverse, start=start, shape=shape)
     if cell.states == 1:
-        return y, (y[0 if reverse else t - 1],)
+        return y, (y[0 if reverse else t - 1],), packed
     if reverse:
-        return y[1:], (y[1], y[0])
-    return y[:t], (y[t - 1], y[t])
+        return y[1:], (y[1], y[0]), packed
+    return y[:t], (y[t - 1], y[t]), packed
