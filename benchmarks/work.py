@@ -198,6 +198,42 @@ def rnn(name: str) -> Work:
     return trained(c, name, net, loss_of, optimizer, True), wait
 
 
+def recurrent(name: str, kind: str, backward: bool) -> Work:
+    """Two recurrent layers of 512 on 20 steps of 64 sequences, recorded for gradients."""
+    if not torch_like(name) or name == "compiled":
+        return None
+    c, wait = framework(name)
+    net = getattr(c.nn, kind)(512, 512, 2)
+    x, d = c.tensor(random(20, 64, 512)), c.tensor(random(20, 64, 512))
+
+    def step() -> None:
+        net.zero_grad()
+        y, _ = net(x)
+        if backward:
+            y.backward(d)
+        c.eval(y, *[p.grad for p in net.parameters() if p.grad is not None])
+
+    return step, wait
+
+
+def language_model(name: str) -> Work:
+    """A step of a language model: 10,000 words, LSTM of 256, 16 sequences of 20 words."""
+    if not torch_like(name):
+        return None
+    c, wait = framework(name)
+    net = c.nn.ModuleList(
+        [c.nn.Embedding(10_000, 128), c.nn.LSTM(128, 256), c.nn.Linear(256, 10_000)]
+    )
+    words = c.tensor(np.random.default_rng(0).integers(0, 10_000, (21, 16)))
+
+    def loss_of() -> Any:
+        hidden, _ = net[1](net[0](words[:-1]))
+        return c.F.cross_entropy(net[2](hidden).flatten(0, 1), words[1:].flatten())
+
+    optimizer = c.optim.SGD(net.parameters(), lr=0.1)
+    return trained(c, name, net, loss_of, optimizer, False), wait
+
+
 def rows(name: str, of: str, backward: bool) -> Work:
     """Softmax, layer norm or cross entropy of 4096 x 4096 floats, with its gradients if asked."""
     if not torch_like(name) or name == "compiled":
@@ -241,5 +277,14 @@ WORK: dict[str, tuple[Callable[[str], Work], int]] = {
     "layer norm, forward and backward": (lambda name: rows(name, "layer_norm", True), 7),
     "cross entropy 4096 x 4096": (lambda name: rows(name, "cross_entropy", False), 7),
     "cross entropy, forward and backward": (lambda name: rows(name, "cross_entropy", True), 7),
+    **{
+        f"{kind} 512, 2 layers, batch 64, 20 steps: {what}": (
+            lambda name, kind=kind, backward=backward: recurrent(name, kind, backward),
+            9,
+        )
+        for kind in ("RNN", "LSTM", "GRU")
+        for what, backward in (("forward", False), ("forward and backward", True))
+    },
+    "LM: LSTM 256, 10,000 words, 16 x 20 words, SGD step": (language_model, 15),
     "char LM: RNN 256, batch 128, 32 steps, SGD step": (rnn, 7),
 }

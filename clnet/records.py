@@ -229,8 +229,8 @@ class Op:
     samples     operands to test it on.
     vjp         a function per operand (None: not differentiable), or one function of the operand's
                 index: (d, y, *operands, **attrs) -> cotangent of that operand, in clnet ops.
-    joint       instead of vjp: (d, y, *operands, **attrs) -> the cotangents of all operands at once,
-                a tuple (None: not differentiable).
+    joint       instead of vjp: (d, y, *operands, **attrs) -> the cotangents of all operands, a
+                tuple (None: not differentiable).
     composed    instead of vjp: (*operands, **attrs) -> the result, computed by ops that have
                 gradients; they flow through these.
     promote     how operands are brought to one dtype: 'same' (the common dtype), 'float' (the

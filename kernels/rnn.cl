@@ -9,14 +9,14 @@
 // Layout:
 //   pre [T, B, G * H], gate by gate; W [G * H, H]; states [B, H]; all contiguous, of dtype X.
 //   `states` holds h(0), .., h(T) and, where cells have one, c(T), .., c(0), all [B, H]; in reverse
-//   in the opposite order, so that h lies in the order of time. Then, where `keep`, the values that
-//   the backward pass needs: [T, B, KEPT * H]. The cotangent `d` is laid out as h(1), .., h(T), c(T)
-//   in `states`. `grads` holds dpre [T, B, G * H], then, if it differs, du likewise, then dh(0) and
+//   in the opposite order, so that h lies in the order of time. Then, where `keep`, what the
+//   backward pass needs: [T, B, KEPT * H]. The cotangent `d` is laid out as h(1), .., h(T), c(T) in
+//   `states`. `grads` holds dpre [T, B, G * H], then, if it differs, du likewise, then dh(0) and
 //   dc(0).
 //   rnn_pack turns W into panels of LANES columns by `depth` steps of k, [depth][LANES], padded by
 //   zeros: column l of panel (j, g) is row g * H + j * LANES + l of W (forward), or column
-//   j * LANES + l (backward). A group has group_scratch elements; it keeps its rows of h, or of du,
-//   there in float32 (float64), a row each `stride` elements.
+//   j * LANES + l (backward). A group has group_scratch elements, where it keeps its rows of the
+//   states, or of du and the cotangents, in the type of arithmetic, each padded to a stride.
 // Launch:
 //   work-groups of one item. rnn_pack: one a panel. Others: one for each `rows` rows of the batch.
 //   Groups never meet, so there is no barrier.
@@ -30,7 +30,7 @@
 //   INDEX   type of sizes and offsets; int, long
 //   LANES   columns of a panel; 16, 32
 //   TILE_M  rows of the product held in registers (not rnn_pack); 4, 8
-//   LENGTHS 1 if there are lengths (not rnn_pack); 0, 1
+//   LENGTHS  1 if there are lengths (not rnn_pack); 0, 1
 //   OWN_MATH  exp and tanh of include/math.h instead of the platform's; 0, 1
 // Oracle:
 //   The composition of ordinary ops, step by step; NumPy in float64.

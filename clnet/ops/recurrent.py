@@ -1,7 +1,8 @@
 """Recurrent layers, all steps as one op: for each cell its states, and their gradients.
 
 `<cell>_states` computes the states of all steps and what the gradient needs of them, packed in one
-vector, and `<cell>_backward` the cotangents; `layer` makes views of these. Axis letters: t time, b batch, h hidden features.
+vector, and `<cell>_backward` the cotangents; `layer` makes views of these. Axis letters: t time,
+b batch, h hidden features.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ def _check(cell: Cell, pre: Spec, *operands: Spec) -> _Sizes:
     sizes = _sizes(cell, pre)
     wide = cell.gates * sizes.h
     named = given(cell, operands)
+    wanted: list[tuple[Spec, tuple[int, ...]]]
     wanted = [(s, (sizes.b, sizes.h)) for s in named.first]
     wanted.append((named.weight, (wide, sizes.h)))
     if cell.bias:
@@ -153,8 +155,12 @@ def _launches(
     group_scratch = how.rows * sum(areas)
     scratch = Scratch("rows", how.groups * group_scratch * each, each)
     strides = areas[:1] if forward else (stride, wide_stride)
-    named = (("X", x.dtype.name), ("INDEX", index), ("LANES", str(how.lanes)))
-    named = (*named, ("OWN_MATH", str(int(target.type == "cpu"))))
+    named = (
+        ("X", x.dtype.name),
+        ("INDEX", index),
+        ("LANES", str(how.lanes)),
+        ("OWN_MATH", str(int(target.type == "cpu"))),
+    )
     pack: tuple[Argument, ...] = (
         In(weight), panels, *scalars(index, sizes.h, depth, blocks, *steps)
     )  # fmt: skip
@@ -236,9 +242,7 @@ def _backward(cell: Cell) -> Op:
     """Return the record of the cotangents, packed, of d on the results and of packed states."""
     least = 4 + cell.states + cell.bias
 
-    def kernel(
-        target: Target, out: Spec, ins: tuple[Layout, ...], reverse: bool
-    ) -> list[Launch]:
+    def kernel(target: Target, out: Spec, ins: tuple[Layout, ...], reverse: bool) -> list[Launch]:
         if not out.size:
             return []
         inputs = [0, 1, *range(least, len(ins))]

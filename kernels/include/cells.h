@@ -5,11 +5,11 @@
 //   CELL(_BIAS)                whether u has a bias of its own, which is not part of p
 //   CELL(_APART)               whether du differs from dp
 //   CELL(_STEP)(l)             statement: from p[g], the input's part of gate g, u[g], the state's
-//                              part, h0 and c0, the states before, all at lane l, the states h and c
-//                              and kept[k]
+//                              part, h0 and c0, the states before, all at lane l: h and c, the
+//                              states after, and kept[k]
 //   CELL(_BACK)(l)             statement: from kept[k], the states h0, c0 before and h1, c1 after,
-//                              and their cotangents dh and dc: dp[g] and du[g], and dh and dc of the
-//                              states before but for what flows through u
+//                              and their cotangents dh and dc: dp[g] and du[g], and dh and dc of
+//                              the states before but for what flows through u
 //
 // rnn_tanh, rnn_relu  h = tanh(p + u), or relu (Elman, 1990)
 // lstm  gates i, f, g, o: c = s(f) c0 + s(i) tanh(g), h = s(o) tanh(c) (Hochreiter and Schmidhuber,
@@ -17,8 +17,8 @@
 // gru   gates r, z, n: n' = tanh(p_n + s(r) u_n), h = (1 - s(z)) n' + s(z) h0 (Cho et al., 2014);
 //       kept: s(r), s(z), n', u_n
 //
-// s is the logistic function. The file that includes this defines CELL_TYPE, the cell's name, X, the
-// dtype, ACC, the type of these arrays, and LANES, their length.
+// s is the logistic function. The file that includes this defines CELL_TYPE, the cell's name, X,
+// the dtype, ACC, the type of these arrays, and LANES, their length.
 
 #ifndef CLNET_CELLS_H
 #define CLNET_CELLS_H
