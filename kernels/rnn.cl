@@ -100,17 +100,18 @@ typedef ACC LOOSE __attribute__((ext_vector_type(16), aligned(sizeof(ACC))));
   left##r += a##r[k] * left; \
   right##r += a##r[k] * right;
 #define ROW_TILE(r)                           \
-  *(LOOSE *)(tile + (r) * LANES) = left##r;   \
-  *(LOOSE *)(tile + (r) * LANES + 16) = right##r;
+  *(LOOSE *)(tile + (r) * pitch) = left##r;   \
+  *(LOOSE *)(tile + (r) * pitch + 16) = right##r;
 #else
 #define ROW_START(r) VECTOR left##r = 0;
 #define ROW_STEP(r) left##r += a##r[k] * left;
-#define ROW_TILE(r) *(LOOSE *)(tile + (r) * LANES) = left##r;
+#define ROW_TILE(r) *(LOOSE *)(tile + (r) * pitch) = left##r;
 #endif
 
-// The product of TILE_M rows, `stride` elements apart, and a panel.
+// The product of TILE_M rows, `stride` elements apart, and a panel, in rows `pitch` apart.
 static inline void KERNEL_NAME(product)(__global const ACC *a, const INDEX stride,
-                                        __global const ACC *b, const INDEX depth, ACC *tile) {
+                                        __global const ACC *b, const INDEX depth, ACC *tile,
+                                        const int pitch) {
 #pragma OPENCL FP_CONTRACT ON
   ROWS(ROW_AT)
   ROWS(ROW_START)
@@ -192,23 +193,26 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(rnn_for
       const int width = (int)min(H - j, (INDEX)LANES);
       __global const ACC *panel = panels + panels0 + j * GATES * H;
       for (INDEX i = 0; i < count; i += TILE_M) {
-        ACC tile[TILE_M * GATES * LANES];
+        // Read before the product, which takes as long as these come from afar.
+        ACC tile[TILE_M * GATES * LANES], input[TILE_M * GATES * LANES];
+        for (int r = 0; r < (int)min(count - i, (INDEX)TILE_M); r++)
+          for (int g = 0; g < GATES; g++)
+            KERNEL_NAME(read)(pre + pre0 + ((t * B + top + i + r) * GATES + g) * H + j, width,
+                              input + (r * GATES + g) * LANES);
         for (int g = 0; g < GATES; g++)
           KERNEL_NAME(product)(h_before + i * stride, stride, panel + g * H * LANES, H,
-                               tile + g * TILE_M * LANES);
+                               tile + g * LANES, GATES * LANES);
         for (INDEX r = i; r < min(i + TILE_M, count); r++) {
-          __global const STORAGE(X) *given = pre + pre0 + ((t * B + top + r) * GATES * H + j);
-          ACC p[GATES * LANES], u[GATES * LANES], h[LANES];
-          for (int g = 0; g < GATES; g++) {
-            KERNEL_NAME(read)(given + g * H, width, p + g * LANES);
+          const ACC *p = input + (r - i) * GATES * LANES;
+          ACC *u = tile + (r - i) * GATES * LANES;
+          ACC h[LANES];
 #if CELL(_BIAS)
-            KERNEL_NAME(read)(bias + bias0 + g * H + j, width, u + g * LANES);
-#else
-            for (int l = 0; l < LANES; l++) u[g * LANES + l] = 0;
-#endif
-            for (int l = 0; l < LANES; l++)
-              u[g * LANES + l] += tile[(g * TILE_M + r - i) * LANES + l];
+          for (int g = 0; g < GATES; g++) {
+            ACC own[LANES];
+            KERNEL_NAME(read)(bias + bias0 + g * H + j, width, own);
+            for (int l = 0; l < LANES; l++) u[g * LANES + l] += own[l];
           }
+#endif
           __global const ACC *h0 = h_before + r * stride + j;
 #if STATES == 2
           __global ACC *c0 = c_now + r * stride + j;
@@ -344,7 +348,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(rnn_bac
       for (INDEX i = 0; i < count; i += TILE_M) {
         ACC tile[TILE_M * LANES];
         KERNEL_NAME(product)(du_now + i * du_stride, du_stride, panels + panels0 + j * GATES * H,
-                             GATES * H, tile);
+                             GATES * H, tile, LANES);
         for (int r = 0; r < TILE_M; r++)
           for (int l = 0; l < LANES; l++)
             dh_now[(i + r) * stride + j + l] += tile[r * LANES + l];
