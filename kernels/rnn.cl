@@ -58,10 +58,11 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(rnn_pac
   const int width = (int)min(H - first, (INDEX)LANES);
   __global const STORAGE(X) *from = W + w0 + (gate * H + first) * lane_stride;
   __global ACC *to = panels + panels0 + panel * depth * LANES;
-  for (INDEX k0 = 0; k0 < depth; k0 += 16) {
-    const int steps = (int)min(depth - k0, (INDEX)16);
-    ACC block[16 * LANES];
-    for (int i = 0; i < 16 * LANES; i++) block[i] = 0;
+  for (INDEX k0 = 0; k0 < depth; k0 += 64) {
+    const int steps = (int)min(depth - k0, (INDEX)64);
+    ACC block[64 * LANES];
+    if (width < LANES)
+      for (int i = 0; i < 64 * LANES; i++) block[i] = 0;
     if (k_stride == 1)
       for (int l = 0; l < width; l++)
         for (int k = 0; k < steps; k++)
@@ -150,9 +151,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(rnn_for
 #if STATES == 2
     __global const STORAGE(X) *c_first, const long c_first0,
 #endif
-#if CELL(_BIAS)
     __global const STORAGE(X) *bias, const long bias0,
-#endif
 #if LENGTHS
     __global const int *lengths, const long lengths0,
 #endif
@@ -191,6 +190,9 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(rnn_for
 #endif
     for (INDEX j = 0; j < H; j += LANES) {
       const int width = (int)min(H - j, (INDEX)LANES);
+      ACC own[GATES * LANES];
+      for (int g = 0; g < GATES; g++)
+        KERNEL_NAME(read)(bias + bias0 + g * H + j, width, own + g * LANES);
       __global const ACC *panel = panels + panels0 + j * GATES * H;
       for (INDEX i = 0; i < count; i += TILE_M) {
         // Read before the product, which takes as long as these come from afar.
@@ -206,13 +208,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(rnn_for
           const ACC *p = input + (r - i) * GATES * LANES;
           ACC *u = tile + (r - i) * GATES * LANES;
           ACC h[LANES];
-#if CELL(_BIAS)
-          for (int g = 0; g < GATES; g++) {
-            ACC own[LANES];
-            KERNEL_NAME(read)(bias + bias0 + g * H + j, width, own);
-            for (int l = 0; l < LANES; l++) u[g * LANES + l] += own[l];
-          }
-#endif
+          for (int l = 0; l < GATES * LANES; l++) u[l] += own[l];
           __global const ACC *h0 = h_before + r * stride + j;
 #if STATES == 2
           __global ACC *c0 = c_now + r * stride + j;

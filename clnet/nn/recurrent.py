@@ -194,21 +194,25 @@ class _Layers(Module):
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
         suffix = self._suffix(layer, direction)
         weights: dict[str, Any] = {name: self._parameters.get(name + suffix) for name in names}
-        bias = weights["bias_ih"]
-        if bias is not None and self._one_bias:
-            bias = bias + weights["bias_hh"]
         # The input's part is one matmul over all steps; only the state's part is sequential.
-        pre = F.linear(x, weights["weight_ih"], bias)
+        pre = F.linear(x, weights["weight_ih"])
+        of_input, of_state = weights["bias_ih"], weights["bias_hh"]
         running = None
         if ends is not None:
             times = arange(x.shape[0], dtype=ends.dtype, device=x.device)
             running = (times.unsqueeze(1) < ends).unsqueeze(2)
-        if weights["weight_hr"] is None and recurrent.whole_sequence(self._cell, pre):
-            own = None if self._one_bias else weights["bias_hh"]
-            if own is None and not self._one_bias:
-                own = zeros(pre.shape[-1], dtype=x.dtype, device=x.device)
+        whole = weights["weight_hr"] is None and recurrent.whole_sequence(self._cell, pre)
+        if of_input is not None and not self._one_bias:
+            pre = pre + of_input
+        elif of_input is not None and whole:
+            of_state = of_input + of_state
+        elif of_input is not None:
+            pre = pre + (of_input + of_state)
+        if whole:
+            if of_state is None:
+                of_state = zeros(pre.shape[-1], dtype=x.dtype, device=x.device)
             output, state, packed = recurrent.layer(
-                self._cell, pre, state, weights["weight_hh"], own, ends, bool(direction)
+                self._cell, pre, state, weights["weight_hh"], of_state, ends, bool(direction)
             )
             sources: State = (packed,)
         else:

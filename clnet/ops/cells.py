@@ -36,7 +36,7 @@ class Cell(NamedTuple):
     gates   blocks that input and state contribute to.
     kept    blocks that a step keeps for its derivative.
     states  1: h; 2: h and c.
-    bias    whether the state's part of the gates has a bias of its own.
+    apart   whether the cotangents of the two parts differ.
     step    (arrays, p, u, states) -> (states, kept); p is the input's part of the gates, u the
             state's.
     back    (arrays, kept, states before, states after, their cotangents) -> (dp, du, cotangents of
@@ -47,7 +47,7 @@ class Cell(NamedTuple):
     gates: int
     kept: int
     states: int
-    bias: bool
+    apart: bool
     step: Callable[[Arrays, Any, Any, Values], tuple[Values, Values]]
     back: Callable[[Arrays, Values, Values, Values, Values], tuple[Values, Values, Values]]
 
@@ -126,7 +126,7 @@ CELLS = (
 
 
 class Given(NamedTuple):
-    """The operands of a layer after the input's part of the gates, by name."""
+    """The operands of a layer after the input's part of the gates; lengths may be None."""
 
     first: Values
     weight: Any
@@ -135,12 +135,10 @@ class Given(NamedTuple):
 
 
 def given(cell: Cell, operands: Sequence[Any]) -> Given:
-    """Return the first states, weight, bias and lengths, of which the last two may be None."""
+    """Return the operands by name."""
     n = cell.states
-    rest = operands[n + 1 :]
-    bias = rest[0] if cell.bias else None
-    lengths = rest[cell.bias] if len(rest) > cell.bias else None
-    return Given(tuple(operands[:n]), operands[n], bias, lengths)
+    lengths = operands[n + 2] if len(operands) > n + 2 else None
+    return Given(tuple(operands[:n]), operands[n], operands[n + 1], lengths)
 
 
 def _order(steps: int, reverse: bool) -> range:
@@ -154,8 +152,8 @@ def run(
     first, weight, bias, lengths = given(cell, operands)
     states, kept = [first], []
     for t in _order(pre.shape[0], reverse):
-        u = states[-1][0] @ weight.T
-        after, values = cell.step(xp, pre[t], u if bias is None else u + bias, states[-1])
+        u = states[-1][0] @ weight.T + bias
+        after, values = cell.step(xp, pre[t], u, states[-1])
         if lengths is not None:
             on = (lengths > t)[:, None]
             pairs = zip(after, states[-1], strict=True)
@@ -196,5 +194,5 @@ def back(
             pairs = zip(through, ds, strict=True)
             through = tuple(xp.where(on, new, old) for new, old in pairs)
         ds = (through[0] + dus[t] @ weight, *through[1:])
-    flat = [x.reshape(-1) for x in (*dps, *(dus if cell.bias else ()), *ds)]
+    flat = [x.reshape(-1) for x in (*dps, *(dus if cell.apart else ()), *ds)]
     return xp.cat(flat, 0)

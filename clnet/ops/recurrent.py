@@ -64,7 +64,7 @@ class _Sizes(NamedTuple):
 
     def grads(self, cell: Cell) -> int:
         """Elements of the packed cotangents."""
-        return (cell.gates * (1 + cell.bias) * self.t + cell.states) * self.b * self.h
+        return (cell.gates * (1 + cell.apart) * self.t + cell.states) * self.b * self.h
 
     def first(self, cell: Cell, reverse: bool) -> int:
         """The packed state at which the results begin: h of all steps, then the last c."""
@@ -78,12 +78,11 @@ def _sizes(cell: Cell, pre: Any) -> _Sizes:
 
 def _check(cell: Cell, pre: Spec, *operands: Spec) -> _Sizes:
     name = cell.name
-    least = cell.states + 1 + cell.bias
+    least = cell.states + 2
     if pre.ndim != 3 or pre.shape[-1] % cell.gates or not least <= len(operands) <= least + 1:
         raise ShapeError(
             f"{name}: got {', '.join(map(str, (pre, *operands)))}; needs the input's part "
-            f"[t, b, {cell.gates} * h], {cell.states} states [b, h], the weight"
-            f"{', a bias' if cell.bias else ''} and at most lengths"
+            f"[t, b, {cell.gates} * h], {cell.states} states [b, h], weight, bias, perhaps lengths"
         )
     sizes = _sizes(cell, pre)
     wide = cell.gates * sizes.h
@@ -91,8 +90,7 @@ def _check(cell: Cell, pre: Spec, *operands: Spec) -> _Sizes:
     wanted: list[tuple[Spec, tuple[int, ...]]]
     wanted = [(s, (sizes.b, sizes.h)) for s in named.first]
     wanted.append((named.weight, (wide, sizes.h)))
-    if cell.bias:
-        wanted.append((named.bias, (wide,)))
+    wanted.append((named.bias, (wide,)))
     for spec, shape in wanted:
         if spec.shape != shape or spec.dtype is not pre.dtype or pre.dtype.kind != "f":
             raise (ShapeError if spec.shape != shape else DTypeError)(
@@ -183,7 +181,7 @@ def _launches(
 # --- the records ---------------------------------------------------------------------------------
 def _states(cell: Cell) -> Op:
     """Return the record of all states, packed, with what is kept of them if `keep`."""
-    least = 2 + cell.states + cell.bias
+    least = 3 + cell.states
 
     def kernel(
         target: Target, out: Spec, ins: tuple[Layout, ...], reverse: bool, keep: bool
@@ -234,13 +232,13 @@ def _states(cell: Cell) -> Op:
 def _arguments(cell: Cell, t: int, b: int, h: int, lengths: bool) -> tuple[Arg, ...]:
     wide = cell.gates * h
     args = [Arg((t, b, wide)), *[Arg((b, h))] * cell.states, Arg((wide, h), -0.5, 0.5)]
-    args += [Arg((wide,))] * cell.bias + [Arg((b,), 1, t + 0.9, "int32")] * lengths
+    args += [Arg((wide,))] + [Arg((b,), 1, t + 0.9, "int32")] * lengths
     return tuple(args)
 
 
 def _backward(cell: Cell) -> Op:
     """Return the record of the cotangents, packed, of d on the results and of packed states."""
-    least = 4 + cell.states + cell.bias
+    least = 5 + cell.states
 
     def kernel(target: Target, out: Spec, ins: tuple[Layout, ...], reverse: bool) -> list[Launch]:
         if not out.size:
@@ -318,7 +316,7 @@ def _results(cell: Cell, backward: Op) -> Op:
         wide, rows = cell.gates * h, (t * b, h)
         grads = backward(d, packed, pre, *operands, reverse=reverse)
         dpre = _part(grads, 0, pre.shape)
-        du = _part(grads, pre.node.spec.size * cell.bias, (t * b, wide))
+        du = _part(grads, pre.node.spec.size * cell.apart, (t * b, wide))
         at = grads.shape[0] - cell.states * b * h
         first = [_part(grads, at + i * b * h, (b, h)) for i in range(cell.states)]
         if modes.grad:  # the states before each step, such that gradients flow to them
@@ -329,10 +327,9 @@ def _results(cell: Cell, backward: Op) -> Op:
         else:
             before = _part(packed, (sizes.rows(cell) - t) * b * h if reverse else 0, rows)
         dweight = matmul(permute(du, dims=(1, 0)), before)
-        dbias = [du.sum(0)] * cell.bias
-        return (None, dpre, *first, dweight, *dbias, *[None] * (len(operands) - least))
+        return (None, dpre, *first, dweight, du.sum(0), *[None] * (len(operands) - least))
 
-    least = cell.states + 1 + cell.bias
+    least = cell.states + 2
     return Op(
         cell.name,
         "The results of a recurrent layer as a view of its packed states.",
@@ -375,23 +372,24 @@ def layer(
     pre: Tensor,
     first: tuple[Tensor, ...],
     weight: Tensor,
-    bias: Tensor | None = None,
+    bias: Tensor,
     lengths: Tensor | None = None,
     reverse: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
     """Return h at all times, [t, b, h], the last states, each [b, h], and what they are parts of.
 
     name: rnn_tanh, rnn_relu, lstm or gru; pre: [t, b, gates * h], the input's part of the gates;
-    first: the first states; weight: [gates * h, h]; bias: [gates * h], GRUs' own of the state's
-    part; lengths: int32 [b], where states stop (in reverse: begin). Errors: ShapeError, DTypeError.
+    first: the first states; weight: [gates * h, h]; bias: [gates * h], of the state's part;
+    lengths: int32 [b], where states stop (in reverse: begin). Errors: ShapeError, DTypeError.
 
     >>> import clnet as cn
-    >>> h, (last,), _ = layer("rnn_tanh", cn.zeros(5, 2, 3), (cn.ones(2, 3),), cn.eye(3))
+    >>> first = cn.zeros(2, 3), cn.ones(2, 3)
+    >>> h, (last, c), _ = layer("lstm", cn.zeros(5, 2, 12), first, cn.ones(12, 3), cn.ones(12))
     >>> h.shape, last.shape
     ((5, 2, 3), (2, 3))
     """
     cell, states, results = _OPS[name]
-    operands = (pre, *first, weight, *(x for x in (bias, lengths) if x is not None))
+    operands = (pre, *first, weight, bias, *([] if lengths is None else [lengths]))
     keep = modes.grad and any(x.requires_grad for x in operands)
     packed = states(*operands, reverse=reverse, keep=keep)
     packed.node.needs_grad = keep  # it is kept for the gradient, though none flows through it

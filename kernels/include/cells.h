@@ -2,7 +2,6 @@
 //
 //   CELL(_GATES), CELL(_KEPT)  gates, and values that the derivative needs, of a unit
 //   CELL(_STATES)              states of a unit: 1 (h) or 2 (h, c)
-//   CELL(_BIAS)                whether u has a bias of its own, which is not part of p
 //   CELL(_APART)               whether du differs from dp
 //   CELL(_STEP)(l)             statement: from p[g], the input's part of gate g, u[g], the state's
 //                              part, h0 and c0, the states before, all at lane l: h and c, the
@@ -33,7 +32,6 @@
 #define rnn_tanh_GATES 1
 #define rnn_tanh_KEPT 0
 #define rnn_tanh_STATES 1
-#define rnn_tanh_BIAS 0
 #define rnn_tanh_APART 0
 #define rnn_tanh_STEP(l) h[l] = MATH(tanh, X)(p[l] + u[l]);
 #define rnn_tanh_BACK(l)              \
@@ -44,7 +42,6 @@
 #define rnn_relu_GATES 1
 #define rnn_relu_KEPT 0
 #define rnn_relu_STATES 1
-#define rnn_relu_BIAS 0
 #define rnn_relu_APART 0
 #define rnn_relu_STEP(l)          \
   {                               \
@@ -59,7 +56,6 @@
 #define lstm_GATES 4
 #define lstm_KEPT 4
 #define lstm_STATES 2
-#define lstm_BIAS 0
 #define lstm_APART 0
 #define lstm_STEP(l)                                     \
   {                                                      \
@@ -91,7 +87,6 @@
 #define gru_GATES 3
 #define gru_KEPT 4
 #define gru_STATES 1
-#define gru_BIAS 1
 #define gru_APART 1
 #define gru_STEP(l)                                                     \
   {                                                                     \

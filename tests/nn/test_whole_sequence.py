@@ -15,7 +15,7 @@ from clnet.testing import gradcheck, gradgradcheck, has_float64
 
 # Steps, batch, features: 1, primes, and around tiles of 4 and 8 rows and 16 and 32 columns.
 SIZES = [(1, 1, 1), (3, 2, 7), (2, 4, 16), (4, 9, 31), (2, 13, 33), (3, 17, 64), (2, 70, 65)]
-KINDS = [
+KINDS: list[tuple[str, dict[str, Any]]] = [
     ("RNN", {}),
     ("RNN", {"nonlinearity": "relu"}),
     ("LSTM", {}),
@@ -78,7 +78,7 @@ def test_second_derivatives(kind: str, settings: dict[str, Any]) -> None:
     if not has_float64():
         pytest.skip("the device has no float64")
     cn.manual_seed(0)
-    net = getattr(nn, kind)(2, 3, bidirectional=True, dtype=cn.float64, **settings)
+    net = getattr(nn, kind)(1, 2, bidirectional=True, dtype=cn.float64, **settings)
     names = [name for name, _ in net.named_parameters()]
     weights = [cn.tensor(p.detach().numpy()) for p in net.parameters()]
 
@@ -87,12 +87,12 @@ def test_second_derivatives(kind: str, settings: dict[str, Any]) -> None:
         for name, weight in zip(names, operands[count:], strict=True):
             net._parameters[name] = weight
         hx = operands[0] if count == 1 else operands[:count]
-        output, state = net(x, hx, lengths=[3, 1])
+        output, state = net(x, hx, lengths=[2, 1])
         return (output, *(state if isinstance(state, tuple) else (state,)))
 
     random = np.random.default_rng(0)
-    states = [cn.tensor(random.normal(size=(2, 2, 3))) for _ in range(1 + (kind == "LSTM"))]
-    operands = [cn.tensor(random.normal(size=(3, 2, 2))), *states, *weights]
+    states = [cn.tensor(random.normal(size=(2, 2, 2))) for _ in range(1 + (kind == "LSTM"))]
+    operands = [cn.tensor(random.normal(size=(2, 2, 1))), *states, *weights]
     assert gradcheck(function, operands)
     assert gradgradcheck(function, operands)
 
@@ -124,13 +124,15 @@ def test_tuning_entry_decides(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("operands", "error", "message"),
     [
-        ((cn.zeros(2, 3, 6), (cn.zeros(3, 2),) * 2, cn.zeros(8, 2)), cn.ShapeError,
+        ((cn.zeros(2, 3, 6), (cn.zeros(3, 2),) * 2, cn.zeros(8, 2), cn.zeros(8)), cn.ShapeError,
          r"lstm: got float32\[2, 3, 6\].*needs the input's part \[t, b, 4 \* h\]"),
-        ((cn.zeros(2, 3, 8), (cn.zeros(3, 2), cn.zeros(2, 2)), cn.zeros(8, 2)), cn.ShapeError,
+        ((cn.zeros(2, 3, 8), (cn.zeros(3, 2), cn.zeros(2, 2)), cn.zeros(8, 2), cn.zeros(8)),
+         cn.ShapeError,
          r"lstm: got float32\[2, 2\] .*needs floating-point float32\[3, 2\]"),
-        ((cn.zeros(2, 3, 8), (cn.zeros(3, 2),) * 2, cn.zeros(8, 2).half()), cn.DTypeError,
+        ((cn.zeros(2, 3, 8), (cn.zeros(3, 2),) * 2, cn.zeros(8, 2).half(), cn.zeros(8)),
+         cn.DTypeError,
          r"lstm: got float16\[8, 2\]"),
-        ((cn.zeros(2, 3, 8), (cn.zeros(3, 2),) * 2, cn.zeros(8, 2), None, cn.zeros(3)),
+        ((cn.zeros(2, 3, 8), (cn.zeros(3, 2),) * 2, cn.zeros(8, 2), cn.zeros(8), cn.zeros(3)),
          cn.ShapeError, r"lstm: got lengths float32\[3\]; needs int32\[3\]"),
     ],
 )  # fmt: skip
