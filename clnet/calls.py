@@ -56,7 +56,7 @@ class Template:
         through = [frozenset({i}) for i in range(self.inputs)]
         through += [frozenset()] * len(self.borrowed)
         for op, operands, _, spec in self.steps:
-            flows = op.vjp is not None and spec.dtype.kind == "f"
+            flows = op.differentiable and spec.dtype.kind == "f"
             found = [through[i] for i in operands if type(i) is int] if flows else []
             through.append(frozenset().union(*found))
         return [through[number] for number in self.outputs]

@@ -15,7 +15,7 @@ from clnet.dtypes import DType
 from clnet.errors import ClnetError, DeviceError, DTypeError, GradientError, ShapeError
 from clnet.methods import Methods
 from clnet.modes import modes
-from clnet.records import OPS, Layout, Op, Spec, row_major
+from clnet.records import OPS, Layout, Op, Spec, Target, row_major
 
 # A pending chain longer than this is evaluated by itself, so that `total += loss` stays bounded.
 MAX_PENDING_DEPTH = 5000
@@ -32,6 +32,9 @@ class Runtime(Protocol):
 
     def device(self, spec: Any) -> Any:
         """The device that a user means by `spec` (None: the default device)."""
+
+    def target(self, on: Any) -> Target:
+        """What records may know about a device."""
 
     def capture(
         self,
@@ -186,7 +189,7 @@ def follow(op: Op, inputs: tuple[Node, ...], attrs: dict[str, Any], spec: Spec, 
         needs_grad = needs_grad or n.needs_grad
     node = Node(spec, op, inputs, attrs, device)
     node.depth = depth + 1
-    if needs_grad and grad and op.vjp is not None and spec.dtype.kind == "f":
+    if needs_grad and grad and op.differentiable and spec.dtype.kind == "f":
         node.needs_grad = True
     return node
 

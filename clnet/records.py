@@ -258,6 +258,10 @@ class Op:
     samples     operands to test it on.
     vjp         a function per operand (None: not differentiable), or one function of the operand's
                 index: (d, y, *operands, **attrs) -> cotangent of that operand, in clnet ops.
+    joint       instead of vjp: (d, y, *operands, **attrs) -> the cotangents of all operands, a
+                tuple (None: not differentiable).
+    composed    instead of vjp: (*operands, **attrs) -> the result, computed by ops that have
+                gradients; they flow through these.
     promote     how operands are brought to one dtype: 'same' (the common dtype), 'float' (the
                 common dtype, integers become float32), 'last' (all but the first), '' (untouched).
     broadcast   operands are expanded to one shape first.
@@ -289,6 +293,8 @@ class Op:
     reference: Callable[..., Any]
     samples: tuple[Sample, ...] = ()
     vjp: tuple[VJP | None, ...] | VJP | None = None
+    joint: Callable[..., tuple[Any, ...]] | None = None
+    composed: Callable[..., Any] | None = None
     promote: str = ""
     broadcast: bool = False
     expr: str | Mapping[str, str] | None = None
@@ -310,6 +316,11 @@ class Op:
         assert sum(ways) == 1, f"{self.name}: needs exactly one of expr, view and kernel"
         object.__setattr__(self, "__doc__", self.doc)
         object.__setattr__(self, "__name__", self.name)
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether a gradient can flow to an operand."""
+        return any(rule is not None for rule in (self.vjp, self.joint, self.composed))
 
     def pullback(self, index: int) -> VJP | None:
         """Return the gradient rule of one operand, or None where there is no gradient."""

@@ -200,6 +200,10 @@ class Engine:
         """The device that a user means by `spec` (None: the default device)."""
         return device(spec)
 
+    def target(self, on: Device) -> DeviceTarget:
+        """What op records may know about a device."""
+        return target(on)
+
     def stats(self) -> dict[str, int]:
         """Return the numbers of `engine_stats`."""
         with self.lock:

@@ -17,7 +17,8 @@ from clnet.functional.recurrent import gru_step, lstm_step, rnn_step
 from clnet.nn.cell import check_nonlinearity, uniform
 from clnet.nn.layer import parameter
 from clnet.nn.module import Module
-from clnet.ops.create import tensor, zeros
+from clnet.ops import recurrent
+from clnet.ops.create import arange, tensor, zeros
 from clnet.ops.elementwise import where
 from clnet.ops.join import cat, stack
 
@@ -32,6 +33,8 @@ class _Layers(Module):
     """
 
     _gates: ClassVar[int]
+    # The cell's name among those of `clnet.ops.recurrent`.
+    _cell: str
     # Whether both biases can be added to the input's part.
     _one_bias: ClassVar[bool] = True
 
@@ -120,15 +123,17 @@ class _Layers(Module):
         if batched and self.batch_first:
             x = x.transpose(0, 1)
         states = self._initial(x, hx, batched)
-        running = self._running(x, lengths)
+        ends = self._ends(x, lengths)
         last: list[State] = []
+        parts: list[Tensor] = []
         for layer in range(self.num_layers):
             outputs = []
             for direction in range(self._directions):
                 first = states[layer * self._directions + direction]
-                steps, final = self._run(x, first, layer, direction, running)
+                steps, final, sources = self._run(x, first, layer, direction, ends)
                 outputs.append(steps)
                 last.append(final)
+                parts += sources
             x = outputs[0] if len(outputs) == 1 else cat(outputs, -1)
             if self.dropout and layer < self.num_layers - 1:
                 x = F.dropout(x, self.dropout, self.training)
@@ -138,8 +143,7 @@ class _Layers(Module):
         if not batched:
             x, finals = x.squeeze(1), tuple([s.squeeze(1) for s in finals])
         # The state that is carried to the next step of training is computed with this one's
-        # gradients, which need the last states, if not the output.
-        parts = [s for state in last for s in state]
+        # gradients, which need what the last states are made of, if not the output.
         compute_with([s.node for s in finals], [t.node for t in (x, *finals, *parts)])
         return x, finals
 
@@ -165,8 +169,8 @@ class _Layers(Module):
             given.append((state if batched else state.unsqueeze(1)).unbind(0))
         return list(zip(*given, strict=True))
 
-    def _running(self, x: Tensor, lengths: Any) -> Tensor | None:
-        """Return where the sequences have not ended: bool [t, b, 1]."""
+    def _ends(self, x: Tensor, lengths: Any) -> Tensor | None:
+        """Return the lengths as int32 [b], or None."""
         if lengths is None:
             return None
         time, batch = x.shape[:2]
@@ -181,31 +185,61 @@ class _Layers(Module):
                 f"{type(self).__name__}: got lengths from {given.min()} to {given.max()}; "
                 f"needs 1 to {time}, the steps of the input"
             )
-        return tensor((np.arange(time)[:, None] < given)[..., None], device=x.device)
+        return tensor(given.astype(np.int32), device=x.device)
 
     def _run(
-        self, x: Tensor, state: State, layer: int, direction: int, running: Tensor | None
-    ) -> tuple[Tensor, State]:
-        """Return one layer's output at all times, in the order of time, and its last state."""
+        self, x: Tensor, state: State, layer: int, direction: int, ends: Tensor | None
+    ) -> tuple[Tensor, State, State]:
+        """Return one layer's output at all times, its last state, and what that is made of."""
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
         suffix = self._suffix(layer, direction)
         weights: dict[str, Any] = {name: self._parameters.get(name + suffix) for name in names}
-        bias = weights["bias_ih"]
-        if bias is not None and self._one_bias:
-            bias = bias + weights["bias_hh"]
         # The input's part is one matmul over all steps; only the state's part is sequential.
-        pre = F.linear(x, weights["weight_ih"], bias).unbind(0)
+        pre = F.linear(x, weights["weight_ih"])
+        of_input, of_state = weights["bias_ih"], weights["bias_hh"]
+        running = None
+        if ends is not None:
+            times = arange(x.shape[0], dtype=ends.dtype, device=x.device)
+            running = (times.unsqueeze(1) < ends).unsqueeze(2)
+        whole = weights["weight_hr"] is None and recurrent.whole_sequence(self._cell, pre)
+        if of_input is not None and not self._one_bias:
+            pre = pre + of_input
+        elif of_input is not None and whole:
+            of_state = of_input + of_state
+        elif of_input is not None:
+            pre = pre + (of_input + of_state)
+        if whole:
+            if of_state is None:
+                of_state = zeros(pre.shape[-1], dtype=x.dtype, device=x.device)
+            output, state, packed = recurrent.layer(
+                self._cell, pre, state, weights["weight_hh"], of_state, ends, bool(direction)
+            )
+            sources: State = (packed,)
+        else:
+            output, state = self._step_by_step(pre, state, weights, bool(direction), running)
+            sources = state
+        return output if running is None else where(running, output, 0.0), state, sources
+
+    def _step_by_step(
+        self,
+        pre: Tensor,
+        state: State,
+        weights: dict[str, Any],
+        reverse: bool,
+        running: Tensor | None,
+    ) -> tuple[Tensor, State]:
+        """Return h at all times and the last state, by ordinary ops."""
+        given = pre.unbind(0)
         alive = None if running is None else running.unbind(0)
-        steps: list[Tensor] = [state[0]] * len(pre)
-        for t in reversed(range(len(pre))) if direction else range(len(pre)):
-            after = self._step(pre[t], state, weights)
+        steps: list[Tensor] = [state[0]] * len(given)
+        for t in reversed(range(len(given))) if reverse else range(len(given)):
+            after = self._step(given[t], state, weights)
             if alive is not None:
                 pairs = zip(after, state, strict=True)
                 after = tuple([where(alive[t], new, old) for new, old in pairs])
             state = after
             steps[t] = state[0]
-        output = stack(steps, 0)
-        return output if running is None else where(running, output, 0.0), state
+        return stack(steps, 0), state
 
     def extra_repr(self) -> str:
         """Return the sizes, and what differs from the defaults."""
@@ -268,6 +302,10 @@ class RNN(_Layers):
         )  # fmt: skip
         self.nonlinearity = nonlinearity
 
+    @property
+    def _cell(self) -> str:  # type: ignore[override]
+        return f"rnn_{self.nonlinearity}"
+
     def forward(
         self, input: Tensor, hx: Tensor | None = None, lengths: Any = None
     ) -> tuple[Tensor, Tensor]:
@@ -295,6 +333,7 @@ class LSTM(_Layers):
     ((5, 2, 8), (2, 2, 4), (2, 2, 4))
     """
 
+    _cell = "lstm"
     _gates = 4
 
     def __init__(
@@ -347,6 +386,7 @@ class GRU(_Layers):
     ((2, 5, 4), (1, 2, 4))
     """
 
+    _cell = "gru"
     _gates = 3
     _one_bias = False
 

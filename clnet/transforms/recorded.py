@@ -115,7 +115,7 @@ def _replayable(node: Node, grad: bool) -> bool:
     """Whether a template says all about a node: no hooks, no rule of its own, no `no_grad`."""
     op = node.op
     assert op is not None
-    flows = op.vjp is not None and node.spec.dtype.kind == "f"
+    flows = op.differentiable and node.spec.dtype.kind == "f"
     expected = grad and flows and any(n.needs_grad for n in node.inputs)
     special = node.hooks is not None or node.retain or getattr(op, "personal", False)
     return node.needs_grad == expected and not special

@@ -69,11 +69,19 @@ def _cotangents(node: Node, d: Tensor) -> list[tuple[Node, Tensor]]:
     found = []
     differentiating.append(node)
     try:
-        for i, n in enumerate(node.inputs):
-            rule = op.pullback(i) if n.needs_grad else None
-            if rule is None:
+        cotangents: Iterable[Tensor | None]
+        if op.joint is not None:
+            cotangents = op.joint(d, result, *operands, **node.attrs)
+        elif op.composed is not None:
+            cotangents = _through(op, d, node)
+        else:
+            rules = [op.pullback(i) if n.needs_grad else None for i, n in enumerate(node.inputs)]
+            cotangents = [
+                None if rule is None else rule(d, result, *operands, **node.attrs) for rule in rules
+            ]
+        for n, cotangent in zip(node.inputs, cotangents, strict=True):
+            if cotangent is None or not n.needs_grad:
                 continue
-            cotangent = rule(d, result, *operands, **node.attrs)
             given = Spec(cotangent.shape, cotangent.dtype)
             assert given == n.spec, f"gradient of {op.name}: {given} for an operand {n.spec}"
             found.append((n, cotangent))
@@ -84,6 +92,17 @@ def _cotangents(node: Node, d: Tensor) -> list[tuple[Node, Tensor]]:
 
 def _computed(d: Tensor) -> bool:
     return not isinstance(d, SparseTensor) and d.node.buffer is not None
+
+
+def _through(op: Op, d: Tensor, node: Node) -> list[Tensor | None]:
+    """Return the cotangents of a node's inputs through the ops that its own is composed of."""
+    assert op.composed is not None
+    create_graph = modes.grad
+    inputs = [_track(n.tensor(), op.name) if n.needs_grad else n.tensor() for n in node.inputs]
+    with _grad_mode(True):
+        result = op.composed(*inputs, **node.attrs)
+    ended = _flow([(result.node, d)], {id(t.node) for t in inputs}, create_graph)
+    return [ended.get(id(t.node)) for t in inputs]
 
 
 def _flow(
