@@ -5,7 +5,8 @@
 //   take_rows    the same
 //   take_along   y[o, j, i] = x[o, index[o, j, i], i]
 //   segment_sum  y[o, j, i] = sum over k with index[k] == j of x[o, k, i], in order of k
-//   segment_sum_along  y[o, j, i] = sum over k with index[o, k, i] == j of x[o, k, i], likewise
+//   segment_sum_along, segment_add_along  y[o, j, i] = sum over k with index[o, k, i] == j of
+//                x[o, k, i], likewise
 // Layout:
 //   all contiguous. take: x[outer, rows, inner], index[count], y[outer, count, inner]; take_along's
 //   index is [outer, count, inner]. Elements are copied as words: the dtype does not matter, only
@@ -13,7 +14,9 @@
 //   segment_sum: x[outer, count, inner], y[outer, rows, inner]; order[count] sorts index[count],
 //   stably and ascending. segment_sum_along: index[outer, count, inner], order[outer, inner,
 //   count]. Elements whose index is outside 0 .. rows - 1 are dropped. Sums of floats are
-//   compensated as in reduce.cl, blocks of 64 values added plainly.
+//   compensated as in reduce.cl, blocks of 64 values added plainly. segment_add_along needs no
+//   order: it adds each value to its sum; a group has two arrays [rows, WIDTH], sums and what
+//   rounding took from them.
 // Launch:
 //   take, take_along  one item takes `each` neighbouring elements: global >= ceil(total / each)
 //   take_rows    a work-group of one item takes `each` rows (o, j): global >=
@@ -22,20 +25,26 @@
 //                (ceil(outer * rows / each), ceil(inner / 64))
 //   segment_sum_along  an item takes a column (o, i): global >= outer * inner
 //   the first dimension padded to LOCAL
+//   segment_add_along  work-groups of one item share the tiles of (o, WIDTH neighbours along i):
+//                any global size
 // Entries:
 //   take
 //   take_rows
 //   take_along
 //   segment_sum
 //   segment_sum_along
+//   segment_add_along
 // Macros:
 //   WORD   unsigned type as large as an element (take_*); uchar, ushort, uint, ulong
 //   X      dtype of x and y (segment_*); any of dtype.h
 //   I      dtype of index; int32, int64
-//   LOCAL  work-items of a work-group (all but take_rows); 1 to the device's limit
+//   WIDTH  neighbours along i (segment_add_along); 1, 16
+//   LOCAL  work-items of a work-group (all but take_rows, segment_add_along); 1 to the device's
+//          limit
 //   INDEX  type of sizes and offsets; int, long
 // Oracle:
-//   take is the plain version; numpy.take, numpy.take_along_axis, numpy.add.at.
+//   take and segment_sum_along are the plain versions; numpy.take, numpy.take_along_axis,
+//   numpy.add.at.
 
 #include "dtype.h"
 #include "fold.h"
@@ -120,11 +129,14 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(take_ro
 #endif
 
 #if defined(USE_segment_sum) || defined(USE_segment_sum_along)
-#ifndef X
-#error "index.cl: X is not defined: dtype of the summed values"
-#endif
 #ifndef LOCAL
 #error "index.cl: LOCAL is not defined: work-items of a work-group"
+#endif
+#endif
+#if defined(USE_segment_sum) || defined(USE_segment_sum_along) || defined(USE_segment_add_along)
+#define SEGMENTS
+#ifndef X
+#error "index.cl: X is not defined: dtype of the summed values"
 #endif
 #define Y X
 #define REDUCE sum
@@ -203,7 +215,43 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(seg
 }
 #endif
 
-#if defined(USE_segment_sum) || defined(USE_segment_sum_along)
+#ifdef USE_segment_add_along
+#ifndef WIDTH
+#error "index.cl: WIDTH is not defined: neighbours that are added side by side"
+#endif
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(segment_add_along)(
+    __global const STORAGE(X) *restrict x, const long x0,
+    __global const STORAGE(I) *restrict index, const long index0, __global ACC *restrict sums,
+    const long sums0, __global STORAGE(X) *restrict y, const long y0, const INDEX outer,
+    const INDEX rows, const INDEX inner, const INDEX count) {
+  const INDEX group = (INDEX)get_group_id(0), groups = (INDEX)get_num_groups(0);
+  const INDEX tiles = (inner - 1) / WIDTH + 1;
+  __global ACC *sum = sums + sums0 + group * 2 * rows * WIDTH, *lost = sum + rows * WIDTH;
+  for (INDEX tile = group; tile < outer * tiles; tile += groups) {
+    const INDEX o = tile / tiles;
+    const INDEX left = (tile - o * tiles) * WIDTH;
+    const int width = (int)min(inner - left, (INDEX)WIDTH);
+    __global const STORAGE(X) *p = x + x0 + o * count * inner + left;
+    __global const STORAGE(I) *s = index + index0 + o * count * inner + left;
+    for (INDEX j = 0; j < rows * WIDTH; j++) sum[j] = lost[j] = 0;
+    for (INDEX k = 0; k < count; k++)
+      for (int l = 0; l < width; l++) {
+        const INDEX j = (INDEX)s[k * inner + l];
+        if (j < 0 || j >= rows) continue;
+        const ACC v = LOAD(X, p, k * inner + l);
+        const INDEX to = j * WIDTH + l;
+        ADD_BLOCK(sum[to], lost[to], v)
+      }
+    __global STORAGE(X) *to = y + y0 + o * rows * inner + left;
+    for (INDEX j = 0; j < rows; j++)
+      for (int l = 0; l < width; l++)
+        STORE(X, to, j * inner + l, FOLD_RESULT(sum[j * WIDTH + l], lost[j * WIDTH + l]));
+  }
+}
+#endif
+
+#ifdef SEGMENTS
+#undef SEGMENTS
 #undef Y
 #undef REDUCE
 #undef ACC

@@ -53,6 +53,7 @@
 #include "dtype.h"
 #include "finish.h"
 #include "math.h"
+#include "transpose.h"
 
 #ifndef X
 #error "matmul.cl: X is not defined: dtype of the operands"
@@ -108,20 +109,6 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(mat
 typedef ACC VECTOR __attribute__((ext_vector_type(16)));
 typedef ACC LOOSE __attribute__((ext_vector_type(16), aligned(sizeof(STORAGE(X)))));
 
-// Oclgrind 21.10 loses track of initialised values in shuffles: passes under it use k < 16 here.
-// Four rounds of interleaving rows i and i + 8 transpose 16 rows of 16: a round turns the eight
-// bits of (row, column) left by one.
-#define RIFFLE(x, y, to, i)                                                                \
-  to[i] = __builtin_shufflevector(x, y, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23); \
-  to[i + 1] = __builtin_shufflevector(x, y, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, \
-                                      15, 31);
-#define RIFFLE_ROUND(from, to)                                            \
-  RIFFLE(from[0], from[8], to, 0) RIFFLE(from[1], from[9], to, 2)         \
-  RIFFLE(from[2], from[10], to, 4) RIFFLE(from[3], from[11], to, 6)       \
-  RIFFLE(from[4], from[12], to, 8) RIFFLE(from[5], from[13], to, 10)      \
-  RIFFLE(from[6], from[14], to, 12) RIFFLE(from[7], from[15], to, 14)
-#define SIXTEEN(M) \
-  M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11) M(12) M(13) M(14) M(15)
 #define LOAD_ROW(l) p[l] = *(__global const LOOSE *)(from + k + (l) * lane_stride);
 #define KEEP_ROW(l) *(__global LOOSE *)(to + (k + l) * 16) = p[l];
 
@@ -138,7 +125,7 @@ static inline void KERNEL_NAME(pack)(__global const STORAGE(X) *from, const INDE
     for (; k + 16 <= depth; k += 16) {
       VECTOR p[16], q[16];
       SIXTEEN(LOAD_ROW)
-      RIFFLE_ROUND(p, q) RIFFLE_ROUND(q, p) RIFFLE_ROUND(p, q) RIFFLE_ROUND(q, p)
+      TRANSPOSE_SIXTEEN(p, q)
       SIXTEEN(KEEP_ROW)
     }
   }
@@ -314,9 +301,6 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_
 #endif
 #undef VECTOR
 #undef LOOSE
-#undef RIFFLE
-#undef RIFFLE_ROUND
-#undef SIXTEEN
 #undef LOAD_ROW
 #undef KEEP_ROW
 #undef ROWS

@@ -13,24 +13,22 @@
 //   backward pass needs: [T, B, KEPT * H]. The cotangent `d` is laid out as h(1), .., h(T), c(T) in
 //   `states`. `grads` holds dpre [T, B, G * H], then, if it differs, du likewise, then dh(0) and
 //   dc(0).
-//   rnn_pack turns W into panels of LANES columns by `depth` steps of k, [depth][LANES], padded by
-//   zeros: column l of panel (j, g) is row g * H + j * LANES + l of W (forward), or column
-//   j * LANES + l (backward). A group has group_scratch elements, where it keeps its rows of the
-//   states, or of du and the cotangents, in the type of arithmetic, each padded to a stride.
+//   W comes as the panels that rnn_pack.cl writes. A group has group_scratch elements, where it
+//   keeps its rows of the states, or of du and the cotangents, in the type of arithmetic, each
+//   padded to a stride.
 // Launch:
-//   work-groups of one item. rnn_pack: one a panel. Others: one for each `rows` rows of the batch.
-//   Groups never meet, so there is no barrier.
+//   work-groups of one item, one for each `rows` rows of the batch. Groups never meet, so there is
+//   no barrier.
 // Entries:
-//   rnn_pack
 //   rnn_forward
 //   rnn_backward
 // Macros:
 //   X       dtype; any float of dtype.h
-//   CELL_TYPE  the cell (not rnn_pack); rnn_tanh, rnn_relu, lstm, gru
+//   CELL_TYPE  the cell; rnn_tanh, rnn_relu, lstm, gru
 //   INDEX   type of sizes and offsets; int, long
 //   LANES   columns of a panel; 16, 32
-//   TILE_M  rows of the product held in registers (not rnn_pack); 4, 8
-//   LENGTHS  1 if there are lengths (not rnn_pack); 0, 1
+//   TILE_M  rows of the product held in registers; 4, 8
+//   LENGTHS  1 if there are lengths; 0, 1
 //   OWN_MATH  exp and tanh of include/math.h instead of the platform's; 0, 1
 // Oracle:
 //   The composition of ordinary ops, step by step; NumPy in float64.
@@ -47,34 +45,10 @@
 #endif
 
 #define ACC ARITH(X)
-
-#ifdef USE_rnn_pack
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(rnn_pack)(
-    __global const STORAGE(X) *W, const long w0, __global ACC *panels, const long panels0,
-    const INDEX H, const INDEX depth, const INDEX gates, const INDEX lane_stride,
-    const INDEX k_stride) {
-  const INDEX panel = (INDEX)get_group_id(0);
-  const INDEX first = panel / gates * LANES, gate = panel % gates;
-  const int width = (int)min(H - first, (INDEX)LANES);
-  __global const STORAGE(X) *from = W + w0 + (gate * H + first) * lane_stride;
-  __global ACC *to = panels + panels0 + panel * depth * LANES;
-  for (INDEX k0 = 0; k0 < depth; k0 += 64) {
-    const int steps = (int)min(depth - k0, (INDEX)64);
-    ACC block[64 * LANES];
-    if (width < LANES)
-      for (int i = 0; i < 64 * LANES; i++) block[i] = 0;
-    if (k_stride == 1)
-      for (int l = 0; l < width; l++)
-        for (int k = 0; k < steps; k++)
-          block[k * LANES + l] = LOAD(X, from, l * lane_stride + k0 + k);
-    else
-      for (int k = 0; k < steps; k++)
-        for (int l = 0; l < width; l++)
-          block[k * LANES + l] = LOAD(X, from, (k0 + k) * k_stride + l);
-    for (int i = 0; i < steps * LANES; i++) to[k0 * LANES + i] = block[i];
-  }
-}
-#endif
+#define VECTOR KERNEL_NAME(vector)
+#define LOOSE KERNEL_NAME(loose)
+typedef ACC VECTOR __attribute__((ext_vector_type(16)));
+typedef ACC LOOSE __attribute__((ext_vector_type(16), aligned(sizeof(ACC))));
 
 #if defined(USE_rnn_forward) || defined(USE_rnn_backward)
 #if !defined(CELL_TYPE) || !defined(TILE_M) || !defined(LENGTHS)
@@ -83,10 +57,6 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(rnn_pac
 #define GATES CELL(_GATES)
 #define KEPT CELL(_KEPT)
 #define STATES CELL(_STATES)
-#define VECTOR KERNEL_NAME(vector)
-#define LOOSE KERNEL_NAME(loose)
-typedef ACC VECTOR __attribute__((ext_vector_type(16)));
-typedef ACC LOOSE __attribute__((ext_vector_type(16), aligned(sizeof(ACC))));
 
 // The accumulators have names, not indices, so that a compiler keeps them in registers.
 #if TILE_M == 4

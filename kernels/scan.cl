@@ -1,7 +1,7 @@
 // Cumulative folds along one dimension.
 //
 // Formula:
-//   scan_chunks, scan_group  y[o, t, i] = fold of REDUCE over x[o, 0 .. t, i]
+//   scan_chunks, scan_rows, scan_group  y[o, t, i] = fold of REDUCE over x[o, 0 .. t, i]
 //   scan_totals, scan_group_totals  total[o, c, i] = fold over the c-th chunk of `length` elements
 //                along t
 // Layout:
@@ -13,11 +13,13 @@
 // Launch:
 //   scan_chunks, scan_totals  a work-item takes WIDTH neighbours along i and one chunk: global
 //                (ceil(inner / WIDTH) padded to LOCAL, outer, chunks)
+//   scan_rows    inner is 1; a work-group of one item takes a chunk: global (1, outer, chunks)
 //   scan_group, scan_group_totals  inner is 1; a work-group of LOCAL items takes a chunk: global
 //                (LOCAL, outer, chunks)
 // Entries:
 //   scan_chunks
 //   scan_totals
+//   scan_rows
 //   scan_group
 //   scan_group_totals
 // Macros:
@@ -26,8 +28,8 @@
 //           type
 //   REDUCE  the fold; sum, prod, amax, amin
 //   WIDTH   neighbours that an item takes (scan_chunks, scan_totals); 1, 64
-//   LOCAL   work-items of a work-group; 1 to the device's limit, a power of two in scan_group and
-//           scan_group_totals
+//   LOCAL   work-items of a work-group (all but scan_rows); 1 to the device's limit, a power of two
+//           in scan_group and scan_group_totals
 //   INDEX   type of sizes and offsets; int, long
 // Oracle:
 //   scan_chunks with one chunk is the plain version; numpy.cumsum, numpy.cumprod in float64.
@@ -89,6 +91,46 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(sca
     }
   }
 }
+#endif
+
+#ifdef USE_scan_rows
+#define SCAN_VECTOR 16  // elements that are joined by doubling, then all with those before
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(scan_rows)(
+    __global const STORAGE(X) *restrict x, const long x0, __global const ACC *restrict total,
+    const long total0, __global STORAGE(Y) *restrict y, const long y0, const INDEX n,
+    const INDEX inner, const INDEX length) {
+  const INDEX o = (INDEX)get_global_id(1);
+  const INDEX chunk = (INDEX)get_global_id(2);
+  const INDEX chunks = (INDEX)get_global_size(2);
+  ACC before = fold_START, lost = 0;
+  for (INDEX c = 0; c < chunk; c++) {
+    const ACC earlier = total[total0 + o * chunks + c];
+    ADD_BLOCK(before, lost, earlier)
+  }
+  __global const STORAGE(X) *p = x + x0 + o * n;
+  __global STORAGE(Y) *q = y + y0 + o * n;
+  const INDEX end = min(n, (chunk + 1) * length);
+  INDEX t = chunk * length;
+  for (; t + SCAN_VECTOR <= end; t += SCAN_VECTOR) {
+    ACC upto[SCAN_VECTOR];
+    for (int l = 0; l < SCAN_VECTOR; l++) upto[l] = fold_TERM(LOAD(X, p, t + l));
+    for (int reach = 1; reach < SCAN_VECTOR; reach *= 2)
+      for (int l = SCAN_VECTOR - 1; l >= reach; l--)
+        upto[l] = (ACC)FOLD(_JOIN)(upto[l - reach], upto[l]);
+    for (int l = 0; l < SCAN_VECTOR; l++) {
+      ACC all = before, rest = lost;
+      ADD_BLOCK(all, rest, upto[l])
+      STORE(Y, q, t + l, FOLD_RESULT(all, rest));
+    }
+    ADD_BLOCK(before, lost, upto[SCAN_VECTOR - 1])
+  }
+  for (; t < end; t++) {
+    const ACC term = fold_TERM(LOAD(X, p, t));
+    ADD_BLOCK(before, lost, term)
+    STORE(Y, q, t, FOLD_RESULT(before, lost));
+  }
+}
+#undef SCAN_VECTOR
 #endif
 
 #ifdef USE_scan_totals

@@ -14,6 +14,7 @@ from clnet.ops.dims import as_dim
 from clnet.ops.elementwise import where
 from clnet.ops.launch import (
     WORDS,
+    accumulator,
     ceil_div,
     fill,
     index_type,
@@ -46,6 +47,8 @@ from clnet.records import (
 _SEGMENT_WIDTH = 64
 # Rows and their width, of an embedding for instance, for benchmarks.
 _ROWS = ((1024, 64), (16384, 256))
+# Neighbours that a group of a CPU adds side by side, if their sums fit its caches.
+_ADD_WIDTH, _ADD_BYTES = 16, 1 << 20
 
 
 def _check_index(name: str, index: Spec) -> None:
@@ -277,10 +280,19 @@ def _segment_along_kernel(
         return fill(target, out, 0)
     if not out.size:
         return []
-    order = Scratch("order", outer * inner * count * 8, 8)
     kind = index_type(x, out)
     defines = (("X", x.dtype.name), ("I", index.dtype.name), ("INDEX", kind))
-    args: tuple[Argument, ...] = (
+    args: tuple[Argument, ...]
+    if target.type == "cpu":
+        each = accumulator(x.dtype).itemsize
+        width = _ADD_WIDTH if inner > 1 and 2 * rows * each * _ADD_WIDTH <= _ADD_BYTES else 1
+        groups = min(outer * ceil_div(inner, width), 4 * target.compute_units)
+        sums = Scratch("sums", groups * 2 * rows * width * each, each)
+        args = (In(0), In(1), sums, Out(), *scalars(kind, outer, rows, inner, count))
+        wide = (*defines, ("WIDTH", str(width)))
+        return [Launch("index.cl", "segment_add_along", wide, args, (groups,), (1,))]
+    order = Scratch("order", outer * inner * count * 8, 8)
+    args = (
         In(0),
         In(1),
         order,

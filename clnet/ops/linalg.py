@@ -10,7 +10,7 @@ import numpy as np
 
 from clnet.binding import broadcast_shapes
 from clnet.core import Tensor, method
-from clnet.dtypes import bool_, float64
+from clnet.dtypes import bool_, float32, float64
 from clnet.errors import DTypeError, ShapeError
 from clnet.ops.launch import (
     accumulator,
@@ -50,6 +50,8 @@ from clnet.tunables import tunable
 _ONE_GROUP = 64**3
 # Rows up to which packing a matrix that is used again apart from its products pays.
 _FEW_ROWS = 256
+# Rows up to which CPUs take inner products where both operands lie along k.
+_DOT_ROWS = 64
 # Steps of k that a work-group of a GPU takes at least.
 _LEAST_SPAN = 128
 _PRODUCTS = ((512, 512, 512), (1024, 1024, 1024), (128, 784, 512), (1280, 512, 512))
@@ -114,14 +116,23 @@ def _matmul_kernel(
     defines = (*named, own_math, *NOTHING_STORED)
     shape, steps = scalars(index, m, n, k), scalars(index, am, ak, bk, bn)
     batches = prod(sizes)
-    if target.type == "cpu" and x.dtype.kind == "f" and not plain:
+    args: tuple[Argument, ...]
+    on_cpu = target.type == "cpu" and not plain
+    along = ak == bk == 1 != bn and m <= _DOT_ROWS and k >= 64 and uses[1] == 1
+    if on_cpu and x.dtype in (float32, float64) and along:
+        numbers = scalars(index, batches, m, n, k, am, bn)
+        groups = min(batches * ceil_div(n, 4), 8 * target.compute_units)
+        groups = 1 if batches * m * n * k <= _ONE_GROUP else groups
+        args = (In(0), In(1), Out(), *numbers, *batch)
+        return [Launch("matmul_dots.cl", "matmul_dots", defines, args, (groups,), (1,))]
+    if on_cpu and x.dtype.kind == "f":
         steps_of = (am, ak, bk, bn)
         return [_blocked(target, x, (batches, m, n, k), steps_of, batch, defines, uses[1])]
     tiled = target.type != "cpu" and target.max_work_group >= 256 and _worth_tiles(m, n, k)
     if tiled and not plain:
         return _tiled(target, x, (batches, m, n, k), (*shape, *steps), batch, defines)
     each = share(target, m * n, k)
-    args: tuple[Argument, ...] = (
+    args = (
         In(0),
         In(1),
         Out(),

@@ -32,19 +32,26 @@ from clnet.records import (
     Layout,
     Op,
     Out,
+    Prepared,
     Sample,
     Scalar,
     Scratch,
+    Sizes,
     Spec,
     Target,
     register,
     row_major,
 )
+from clnet.tunables import tunable
 
-# Rows of the batch that a work-group takes at most, and the rows of its tiles.
-_ROWS, _TILES = 64, (8, 4)
+# Rows of a work-group's tiles.
+_TILES = 8, 4
 # Weights, in elements, that a core's own cache holds.
 _SMALL = 1 << 18
+# Steps, batch, hidden features, of benchmarks and tuning.
+_LAYERS = (20, 64, 512), (32, 128, 256)
+# rows: how many of the batch a work-group takes at most.
+_RNN = tunable("rnn", "lstm_states", ("cpu",), {"rows": (64, 32, 128, 16)}, _LAYERS)
 
 
 # --- where the parts of the packed values lie ----------------------------------------------------
@@ -114,7 +121,7 @@ class _Division(NamedTuple):
 
 def _division(target: Target, sizes: _Sizes, x: Layout) -> _Division:
     units = target.compute_units
-    most = target.tuning.get("rnn", {}).get("rows", _ROWS)
+    most = _RNN.chosen(target)["rows"]
     groups = min(units * ceil_div(sizes.b, units * most), ceil_div(sizes.b, _TILES[-1]))
     rows = ceil_div(sizes.b, groups)
     tile, small = _TILES
@@ -135,7 +142,7 @@ def _launches(
     lengths: bool,
     flags: Sequence[bool],
 ) -> list[Launch]:
-    """Return the launch that packs the weight, and that of all steps."""
+    """Return the launch of all steps, which takes the weight packed."""
     x = operands[weight]
     how = _division(target, sizes, x)
     index = index_type(Spec((sizes.grads(cell) + sizes.packed(cell, True),), x.dtype))
@@ -145,7 +152,7 @@ def _launches(
     columns = ceil_div(sizes.h, how.lanes)
     blocks, depth = (cell.gates, sizes.h) if forward else (1, wide)
     steps = (sizes.h, 1) if forward else (1, sizes.h)
-    panels = Scratch("panels", columns * blocks * depth * how.lanes * each, each)
+    packed = Scratch("prepared", columns * blocks * depth * how.lanes * each, each)
     # An odd number of cache lines, so that the rows of a tile lie in different sets.
     stride = columns * how.lanes + 16
     wide_stride = ceil_div(wide, how.lanes) * how.lanes + 16
@@ -159,9 +166,13 @@ def _launches(
         ("LANES", str(how.lanes)),
         ("OWN_MATH", str(int(target.type == "cpu"))),
     )
-    pack: tuple[Argument, ...] = (
-        In(weight), panels, *scalars(index, sizes.h, depth, blocks, *steps)
-    )  # fmt: skip
+    packing: tuple[Argument, ...] = (
+        In(weight),
+        packed,
+        *scalars(index, sizes.h, depth, blocks, *steps),
+    )
+    pack = Launch("rnn_pack.cl", "rnn_pack", named[:-1], packing, (columns * blocks,), (1,))
+    panels = Prepared(weight, packed.nbytes, each, pack)
     numbers = scalars(index, *sizes, how.rows, *strides, group_scratch)
     args: tuple[Argument, ...] = (
         *map(In, inputs), panels, Out(), scratch, *numbers, *(Scalar("int", int(f)) for f in flags)
@@ -172,10 +183,7 @@ def _launches(
         ("TILE_M", str(how.tile)),
         ("LENGTHS", str(int(lengths))),
     )
-    return [
-        Launch("rnn.cl", "rnn_pack", named, pack, (columns * blocks,), (1,)),
-        Launch("rnn.cl", entry, defines, args, (how.groups,), (1,)),
-    ]
+    return [Launch("rnn.cl", entry, defines, args, (how.groups,), (1,))]
 
 
 # --- the records ---------------------------------------------------------------------------------
@@ -205,6 +213,9 @@ def _states(cell: Cell) -> Op:
         parts = rows[::-1] + blocks[::-1] if reverse else rows + blocks
         return np.concatenate([x.reshape(-1) for x in parts])
 
+    def sample(t: int, b: int, h: int, lengths: bool, reverse: bool, keep: bool) -> Sample:
+        return Sample(_arguments(cell, t, b, h, lengths), {"reverse": reverse, "keep": keep})
+
     def cost(out: Spec, pre: Spec, *operands: Spec, **attrs: Any) -> tuple[float, float]:
         h = pre.shape[-1] // cell.gates
         moved = out.size + pre.size + sum(o.size for o in operands)
@@ -216,17 +227,16 @@ def _states(cell: Cell) -> Op:
             "The states of a recurrent layer after all steps, and what their gradient needs.",
             spec,
             reference,
-            tuple(
-                Sample(_arguments(cell, t, b, h, lengths), {"reverse": reverse, "keep": keep})
-                for t, b, h, lengths, reverse, keep in (
-                    (3, 5, 33, True, False, True), (2, 9, 7, False, True, True),
-                    (1, 2, 1, True, True, False),
-                )
+            (
+                sample(3, 5, 33, True, False, True),
+                sample(2, 9, 7, False, True, True),
+                sample(1, 2, 1, True, True, False),
             ),
             # They are kept for the gradient, which flows past them: through the views of them.
             joint=lambda d, packed, *operands, **attrs: (None,) * len(operands),
             kernel=kernel,
             cost=cost,
+            sizes=Sizes(lambda t, b, h: sample(t, b, h, False, False, True), _LAYERS),
         )
     )  # fmt: skip
 
@@ -301,6 +311,7 @@ def _backward(cell: Cell) -> Op:
             composed=composed,
             kernel=kernel,
             cost=cost,
+            sizes=Sizes(lambda t, b, h: sample(t, b, h, False, False), _LAYERS),
         )
     )
 
@@ -360,13 +371,15 @@ def whole_sequence(name: str, pre: Tensor) -> bool:
     """Whether a device computes a layer of cells better as one op than step by step.
 
     CPUs do if the batch is shared out among most of their cores, or weights are small. A tuning
-    entry "rnn" may say `whole`.
+    table's "recurrent_layer" may say `whole`, 0 or 1.
     """
     cell = _OPS[name][0]
     target = core.runtime.target(pre.device)
     _, b, h = _sizes(cell, pre)
     most = 2 * ceil_div(b, _TILES[-1]) >= target.compute_units or cell.gates * h * h <= _SMALL
-    return bool(target.tuning.get("rnn", {}).get("whole", target.type == "cpu" and most))
+    return bool(
+        target.tuning.get("recurrent_layer", {}).get("whole", target.type == "cpu" and most)
+    )
 
 
 def layer(

@@ -185,9 +185,8 @@ def _arg_launches(
     items = ceil_div(outputs * chunks, each)
     to: Buffer = Out() if chunks == 1 else Scratch("candidates", outputs * chunks * 8, 8)
     numbers = scalars(index, outputs, chunks, length, total, each)
-    first = launch_1d(
-        "argreduce.cl", "arg_plain", defines, (In(0), to, *numbers, *parts), items, local
-    )
+    entry = "arg_rows" if target.type == "cpu" and reduced_strides[-1] == 1 else "arg_plain"
+    first = launch_1d("argreduce.cl", entry, defines, (In(0), to, *numbers, *parts), items, local)
     if chunks == 1:
         return [first]
     args: tuple[Argument, ...] = (In(0), to, Out(), *scalars(index, outputs, chunks, 1), *parts)

@@ -66,7 +66,7 @@ def _kernel(target: Target, out: Spec, ins: tuple[Layout, ...], dim: int) -> lis
     each = accumulator(out.dtype).itemsize
     totals = Scratch("totals", outer * chunks * inner * each, each)
     args: tuple[Argument, ...] = (In(0), totals, Out(), *numbers)
-    entry = "scan_group" if rows else "scan_chunks"
+    entry = "scan_group" if rows else "scan_rows" if local == inner == 1 else "scan_chunks"
     last = Launch("scan.cl", entry, defines, args, size, (local, 1, 1))
     if chunks == 1:
         return [last]

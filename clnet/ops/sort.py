@@ -30,6 +30,8 @@ from clnet.records import (
 
 # Elements that one work-item sorts by insertion before runs are merged.
 _RUN = 16
+# Rows from this length on are sorted by the bytes of their keys: counting those has a price.
+_RADIX_LEAST = 128
 
 
 def sort_launches(
@@ -48,18 +50,24 @@ def sort_launches(
     """
     index = index_type(x)
     local = work_group(target)
-    defines = (
-        ("X", x.dtype.name),
-        ("DESCENDING", str(int(descending))),
-        ("SORT_RUN", str(_RUN)),
-        ("INDEX", index),
-    )
+    common = (("X", x.dtype.name), ("DESCENDING", str(int(descending))), ("INDEX", index))
+    args: tuple[Argument, ...]
+    # One core by bytes is as fast as eight that merge.
+    if target.type == "cpu" and n >= _RADIX_LEAST and 8 * rows >= target.compute_units:
+        groups = min(rows, 4 * target.compute_units)
+        key, each = ("ulong", 8) if x.dtype.itemsize == 8 else ("uint", 4)
+        place = 4 if index == "int" else 8
+        keys = Scratch("keys", groups * 2 * n * each, each)
+        places = Scratch("places", groups * 2 * n * place, place)
+        args = (source, keys, places, result, *scalars(index, rows, n, inner))
+        return [Launch("sort.cl", "sort_radix", (*common, ("KEY", key)), args, (groups,), (1,))]
+    defines = (*common, ("SORT_RUN", str(_RUN)))
     runs = [_RUN << i for i in range(max(ceil_div(n, _RUN) - 1, 0).bit_length())]
     # Passes alternate between two buffers, so that the last one writes the result.
     other: Buffer = Scratch("merging", rows * n * 8, 8)
     buffers = [result, other] if len(runs) % 2 == 0 else [other, result]
     items = rows * ceil_div(n, _RUN)
-    args: tuple[Argument, ...] = (source, buffers[0], *scalars(index, rows, n, inner))
+    args = (source, buffers[0], *scalars(index, rows, n, inner))
     launches = [launch_1d("sort.cl", "sort_runs", defines, args, items, local)]
     for step, run in enumerate(runs):
         each = min(2 * run, 4096 if target.type == "cpu" else 16)

@@ -69,8 +69,8 @@
 #define FOLD_TOTAL(f, y, total, lost) \
   FOLD_PASTE(fold_result_, FOLD_LOSSY(f, y), )(total, lost)
 #define fold_result_0(total, lost) (total)
-// Infinities make `lost` a NaN; the total is then right already.
-#define fold_result_1(total, lost) (isfinite(total) ? (total) + (lost) : (total))
+// Infinities make `lost` a NaN; the total is then right already. (Not isfinite, which PoCL calls.)
+#define fold_result_1(total, lost) ((total) - (total) == 0 ? (total) + (lost) : (total))
 #define ADD_BLOCK(total, lost, v) FOLD_ADD(REDUCE, Y, total, lost, v)
 #define FOLD_RESULT(total, lost) FOLD_TOTAL(REDUCE, Y, total, lost)
 

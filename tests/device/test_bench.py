@@ -12,9 +12,18 @@ from clnet.cli.bench import report
 from clnet.cli.bench.against import Peers
 from clnet.cli.bench.measure import Figures, figures
 from clnet.cli.bench.work import sizes_of, works
+from clnet.device import set_default_device
 from clnet.device.limits import Limits
 from clnet.errors import ClnetError
 from clnet.records import OPS
+
+
+@pytest.fixture(autouse=True)
+def _default_device():
+    """Undo `clnet bench`'s choice of a device."""
+    yield
+    set_default_device(None)
+
 
 QUICK = ["bench", "--op", "matmul", "--op", "tanh", "--size", "33", "--seconds", "0"]
 

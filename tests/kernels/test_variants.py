@@ -68,6 +68,23 @@ def test_matmul_by_a_matrix_that_is_used_again(dtype: str) -> None:
             np.testing.assert_allclose(y.double().numpy(), e, rtol=tolerance, atol=bound)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_matmul_of_few_rows(dtype: str) -> None:
+    """Check inner products at sizes around those of tiles, and what is applied to them."""
+    if dtype == "float64" and not cn.device().caps.fp64:
+        pytest.skip("the device has no float64")
+    for m, n, k in ((1, 1, 64), (3, 5, 79), (4, 8, 80), (5, 33, 81), (64, 67, 130), (2, 129, 200)):
+        x, w, b = _random((2, m, k), dtype), _random((n, k), dtype), _random((n,), dtype)
+        v = _random((2, n, k), dtype)
+        p, q, r = cn.tensor(x), cn.tensor(w), cn.tensor(b)
+        found = [(p @ q.T + r).relu(), p[0] @ q.T, p @ cn.tensor(v).transpose(1, 2)]
+        x, w, b, v = (a.astype(np.float64) for a in (x, w, b, v))
+        expected = [np.maximum(x @ w.T + b, 0), x[0] @ w.T, x @ v.transpose(0, 2, 1)]
+        bound = {"float32": 1e-5, "float64": 1e-13}[dtype]
+        for y, e in zip(found, expected, strict=True):
+            np.testing.assert_allclose(y.numpy(), e, rtol=bound, atol=bound * 16 * k)
+
+
 def test_matmul_of_batches() -> None:
     """Check batches which are broadcast, permuted, sliced and too many to merge."""
     x, y = _random((2, 3, 5, 4)), _random((3, 4, 6))
@@ -186,10 +203,27 @@ def test_argmax_of_long_rows() -> None:
     assert cn.tensor(x).argmin().item() == 0
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int32"])
+def test_argmax_at_sizes_around_blocks(dtype: str) -> None:
+    """Check extremes that are repeated, anywhere, at sizes around those of blocks."""
+    random = np.random.default_rng(0)
+    for n in (255, 256, 257, 513, 1000):
+        x = random.integers(0, 40, (9, n)).astype(dtype)
+        np.testing.assert_array_equal(cn.tensor(x).argmax(1).numpy(), x.argmax(1))
+        np.testing.assert_array_equal(cn.tensor(x).argmin(1).numpy(), x.argmin(1))
+        if dtype != "int32":
+            x[3, 200::50] = np.nan
+            x[4] = np.inf
+            x[5] = -np.inf
+            np.testing.assert_array_equal(cn.tensor(x).argmax(1).numpy(), x.argmax(1))
+            np.testing.assert_array_equal(cn.tensor(x).argmin(1).numpy(), x.argmin(1))
+
+
 # --- scans and orders ----------------------------------------------------------------------------
 def test_cumsum() -> None:
     """Check scans in one chunk and in many, along each dim."""
     shapes = [((3, 700, 2), 1), ((5000,), 0), ((2, 3, 70), 2), ((1, 300, 130), 1), ((2, 40001), 1)]
+    shapes += [((9, n), 1) for n in (15, 16, 17, 257)]
     for shape, dim in shapes:
         x = _random(shape)
         expected = x.astype(np.float64).cumsum(dim)
@@ -198,17 +232,34 @@ def test_cumsum() -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=bound)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "int32"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32", "int64", "uint8"])
 def test_argsort_is_stable(dtype: str) -> None:
-    """Check orders with many equal elements, at sizes around those of runs."""
-    for shape in ((1, 1), (3, 15), (2, 16), (2, 17), (3, 100), (1, 9000)):
-        x = np.random.default_rng(0).integers(0, 9, shape).astype(dtype)
-        if dtype == "float32" and shape[1] > 20:
-            x[0, ::7] = np.nan
+    """Check orders with many equal elements, at sizes around those of runs, both ways."""
+    if dtype == "float64" and not cn.device().caps.fp64:
+        pytest.skip("the device has no float64")
+    random = np.random.default_rng(0)
+    for shape in (
+        (1, 1),
+        (3, 15),
+        (2, 16),
+        (2, 17),
+        (3, 100),
+        (1, 127),
+        (2, 128),
+        (20, 130),
+        (1, 9000),
+    ):
+        low = 0 if dtype == "uint8" else -5
+        x = random.integers(low, 5, shape).astype(dtype)
+        if x.dtype.kind == "f" and shape[1] > 20:
+            # Both zeros are equal, and so are all NaNs.
+            x[0, :8] = [0.0, -0.0, np.inf, -np.inf, 1e-7, -1e-7, np.nan, -np.nan]
+            x[0, 8::7] = np.nan
         order = np.argsort(x, axis=-1, kind="stable")
         np.testing.assert_array_equal(cn.tensor(x).argsort().numpy(), order)
-    values, _ = cn.tensor(x.astype("float32")).sort(descending=True)
-    np.testing.assert_array_equal(values.numpy()[0], np.sort(x[0].astype("float32"))[::-1])
+        backwards = shape[1] - 1 - np.argsort(x[:, ::-1], axis=-1, kind="stable")[:, ::-1]
+        found = cn.tensor(x).argsort(descending=True).numpy()
+        np.testing.assert_array_equal(found, backwards)
 
 
 # --- indexing ------------------------------------------------------------------------------------
@@ -260,6 +311,22 @@ def test_gather_and_scatter_add() -> None:
         np.testing.assert_allclose(found, sums, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int64"])
+def test_scatter_add_along_dims_of_many_sizes(dtype: str) -> None:
+    """Check sums of few and of many elements each, beside one neighbour and many."""
+    random = np.random.default_rng(0)
+    for shape, dim in (((5, 700), 1), ((700, 35), 0), ((3, 40, 16), 1), ((60000, 3), 0)):
+        x = random.integers(-9, 9, shape).astype(dtype)
+        index = random.integers(0, shape[dim], shape) // 3
+        sums = np.zeros(shape, dtype)
+        places = list(np.indices(shape))
+        places[dim] = index
+        np.add.at(sums, tuple(places), x)
+        zeros = cn.tensor(np.zeros(shape, dtype))
+        found = zeros.scatter_add(dim, cn.tensor(index), cn.tensor(x)).numpy()
+        np.testing.assert_array_equal(found, sums)
+
+
 # --- counting in long ----------------------------------------------------------------------------
 def test_long_indices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Check the kernels as they are built for buffers of 2^31 elements and more."""
@@ -301,8 +368,11 @@ def test_one_of_each_variant(target: str) -> None:
         (cn.tensor(_random((2, 2, 70))).amax(2), _random((2, 2, 70)).max(2)),
         (x.all(1), a.all(1)),
         (x.argmax(1), a.argmax(1)),
+        (cn.tensor(_random((2, 300))).argmin(1), _random((2, 300)).argmin(1)),
         (x.cumsum(0), a.cumsum(0)),
+        (cn.tensor(_random((2, 35))).cumsum(1), _random((2, 35)).cumsum(1)),
         (x.argsort(), a.argsort(kind="stable")),
+        (cn.tensor(_random((2, 130))).argsort(), _random((2, 130)).argsort(kind="stable")),
         (x.index_select(0, index), a[[2, -1, 2]]),
         (x.gather(1, x.argsort()), np.sort(a, 1)),
         (cn.zeros(4, 15).index_add(0, cn.tensor([2, 3, 2]), x[:3]), None),

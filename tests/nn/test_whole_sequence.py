@@ -112,7 +112,7 @@ def test_tuning_entry_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     real = run.target
 
     def tuned(whole: bool) -> Any:
-        fields = {**vars(real(cn.device())), "tuning": {"rnn": {"whole": whole}}}
+        fields = {**vars(real(cn.device())), "tuning": {"recurrent_layer": {"whole": whole}}}
         return lambda on: run.DeviceTarget(**fields)
 
     pre = cn.zeros(2, 3, 16)
