@@ -1,14 +1,14 @@
 // What a device can do at most: multiplications and additions, and copied bytes, per second.
 //
 // Formula:
-//   fma_peak   a = a * x + b, again and again, in eight independent vectors
+//   fma_peak   a = a * x + b, again and again, in sixteen independent vectors
 //   copy       y[i] = x[i]
 //   triad      y[i] = x[i] + a * z[i], with a = 3 (McCalpin's STREAM)
 // Layout:
 //   x, y and z are contiguous VECTORs; fma_peak writes one float an item, so that nothing
 //   is left out.
 // Launch:
-//   fma_peak   any number of items, in groups of LOCAL: each does turns * 8 * 2 * (lanes of VECTOR)
+//   fma_peak   any number of items, in groups of LOCAL: each does turns * 16 * 2 * (lanes of VECTOR)
 //              operations
 //   copy, triad   each item takes `chunk` neighbours, and writes past the caches if LOCAL is 1:
 //              global >= ceil(n / chunk)
@@ -32,24 +32,28 @@
 #endif
 
 #ifdef USE_fma_peak
+// As many as hide the latency of two operations at once on CPUs of today.
+#define ACCUMULATORS(M) \
+  M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11) M(12) M(13) M(14) M(15)
+#define START(r) VECTOR a##r = m + r;
+#define STEP(r) a##r = a##r * m + s;
+#define ADD(r) sum += a##r;
 __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(fma_peak)(
     __global float *out, const float x, const float b, const int turns) {
 #pragma OPENCL FP_CONTRACT ON
   const VECTOR m = (VECTOR)(x), s = (VECTOR)(b);
-  VECTOR a0 = m, a1 = m + 1, a2 = m + 2, a3 = m + 3, a4 = m + 4, a5 = m + 5, a6 = m + 6, a7 = m + 7;
+  ACCUMULATORS(START)
   for (int i = 0; i < turns; i++) {
-    a0 = a0 * m + s;
-    a1 = a1 * m + s;
-    a2 = a2 * m + s;
-    a3 = a3 * m + s;
-    a4 = a4 * m + s;
-    a5 = a5 * m + s;
-    a6 = a6 * m + s;
-    a7 = a7 * m + s;
+    ACCUMULATORS(STEP)
   }
-  const VECTOR sum = ((a0 + a1) + (a2 + a3)) + ((a4 + a5) + (a6 + a7));
+  VECTOR sum = 0;
+  ACCUMULATORS(ADD)
   out[get_global_id(0)] = sum.s0 + sum.s1 + sum.s2 + sum.s3;
 }
+#undef ACCUMULATORS
+#undef START
+#undef STEP
+#undef ADD
 #endif
 
 #if LOCAL == 1

@@ -16,7 +16,8 @@ from clnet.device.sources import KernelSource
 _ROUNDS = 5
 # Floats beyond every cache; on GPUs enough that the launch itself does not count.
 _COPIED, _COPIED_GPU = 1 << 24, 1 << 27
-_TURNS = 1 << 14
+# Turns of arithmetic, some milliseconds of it: a launch costs some microseconds.
+_TURNS, _TURNS_GPU = 1 << 17, 1 << 13
 _LAUNCHES = 200
 
 
@@ -49,9 +50,10 @@ def limits(on: Device) -> Limits:
     items = on.caps.compute_units * (8 if on.type == "cpu" else 64 * local)
     out = on.allocate(4 * items)
     peak.raw.set_scalar_arg_dtypes([None, np.float32, np.float32, np.int32])
-    peak.raw.set_args(out, 0.5, 0.25, _TURNS)
-    seconds = _median(on, lambda: on.enqueue(peak, (items,), (local,)))
-    return Limits(items * _TURNS * 8 * 2 * lanes / seconds, _bandwidth(on, "copy", 1))
+    turns = _TURNS if on.type == "cpu" else _TURNS_GPU
+    peak.raw.set_args(out, 0.5, 0.25, turns)
+    seconds = _least(on, lambda: on.enqueue(peak, (items,), (local,)))
+    return Limits(items * turns * 16 * 2 * lanes / seconds, _bandwidth(on, "copy", 1))
 
 
 @functools.cache
@@ -75,7 +77,7 @@ def latencies(on: Device) -> Latencies:
             launch()
             on.synchronize()
 
-    launched, waited = _median(on, launches), _median(on, round_trips)
+    launched, waited = _least(on, launches), _least(on, round_trips)
     return Latencies(_bandwidth(on, "triad", 2), launched / _LAUNCHES, waited / _LAUNCHES)
 
 
@@ -107,11 +109,11 @@ def _bandwidth(on: Device, entry: str, read: int) -> float:
     kernel.raw.set_scalar_arg_dtypes([None] * (read + 1) + [np.int32, np.int32])
     kernel.raw.set_args(*given, on.allocate(4 * n * lanes), n, chunk)
     size = -(-items // local) * local
-    seconds = _median(on, lambda: on.enqueue(kernel, (size,), (local,)))
+    seconds = _least(on, lambda: on.enqueue(kernel, (size,), (local,)))
     return 4 * (read + 1) * n * lanes / seconds
 
 
-def _median(on: Device, launch: Callable[[], object]) -> float:
+def _least(on: Device, launch: Callable[[], object]) -> float:
     times = []
     for turn in range(_ROUNDS + 2):
         on.synchronize()
@@ -120,4 +122,4 @@ def _median(on: Device, launch: Callable[[], object]) -> float:
         on.synchronize()
         if turn > 1:
             times.append(time.perf_counter() - start)
-    return sorted(times)[len(times) // 2]
+    return min(times)
