@@ -8,8 +8,8 @@
 //   x, y and z are contiguous VECTORs; fma_peak writes one float an item, so that nothing
 //   is left out.
 // Launch:
-//   fma_peak   any number of items, in groups of LOCAL: each does turns * 16 * 2 * (lanes of VECTOR)
-//              operations
+//   fma_peak   any number of items, in groups of LOCAL: each does turns * 16 * 2 * (lanes of
+//              VECTOR) operations
 //   copy, triad   each item takes `chunk` neighbours, and writes past the caches if LOCAL is 1:
 //              global >= ceil(n / chunk)
 // Entries:
