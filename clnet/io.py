@@ -10,9 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from clnet import core
 from clnet.core import Tensor
 from clnet.dtypes import DTYPES, DType
 from clnet.errors import CheckpointError
+from clnet.files import replace
 from clnet.ops.convert import host_array
 from clnet.ops.create import as_tensor, upload
 from clnet.ops.random import get_rng_state, set_rng_state
@@ -45,30 +45,6 @@ PathLike = str | os.PathLike[str]
 
 
 # --- files ---------------------------------------------------------------------------------------
-
-
-def _replace(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
-    """Write a file so that at every moment either the old one or the whole new one is there."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    # Made with the permissions that an ordinary new file gets, unlike tempfile's.
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    # The new name is in the folder's own data: that too must reach the disk.
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def save(
@@ -112,7 +88,7 @@ def save(
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     try:
-        _replace(path, [len(text).to_bytes(8, "little"), text, *chunks])
+        replace(path, [len(text).to_bytes(8, "little"), text, *chunks])
     except OSError as error:
         raise CheckpointError(f"save: cannot write {path}: {error.strerror or error}") from error
 

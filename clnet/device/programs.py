@@ -88,6 +88,12 @@ class Programs:
             # One by one, to name the kernel at fault.
             for source in sources:
                 self._build([source])
+            # None of them is: slower to build, and a mistake in the kernels' files.
+            warnings.warn(
+                f"{', '.join(s.entry for s in sources)} build only one by one: {error.clnet_log}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
             return
         for source in sources:
             self._built[source] = program

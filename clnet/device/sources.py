@@ -63,9 +63,14 @@ class KernelSource:
 
     @functools.cached_property
     def name(self) -> str:
-        """The kernel's name in a program: the entry and a digest of text and macros."""
+        """The kernel's name in a program: the entry and a digest of it, of text and macros.
+
+        The digest stands in the names of a file's helpers too, so that two entries of the file
+        can be in one program.
+        """
         digest = hashlib.sha256()
-        for part in (kernel_text(self.file), *(word for pair in self.defines for word in pair)):
+        words = (word for pair in self.defines for word in pair)
+        for part in (kernel_text(self.file), self.entry, *words):
             digest.update(part.encode())
             digest.update(b"\0")
         return f"{self.entry}_{digest.hexdigest()[:12]}"

@@ -17,7 +17,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any
 
 from clnet.device.runtime import Device
 from clnet.errors import ClnetError
+from clnet.files import replace
 
 FORMAT, VERSION = "clnet tuning", 1
 SHIPPED = Path(__file__).with_name("tuning.json")
@@ -127,14 +127,7 @@ def write(device: Mapping[str, str], kernels: Mapping[str, Mapping[str, int]], p
     text = json.dumps({"format": FORMAT, "version": VERSION, "entries": entries}, indent=2)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text + "\n")
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
+        replace(path, [f"{text}\n".encode()])
     except OSError as error:
         raise ClnetError(f"tuning: {path} cannot be written: {error}") from error
     _usable.cache_clear()

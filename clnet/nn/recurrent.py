@@ -124,13 +124,17 @@ class _Layers(Module):
             x = x.transpose(0, 1)
         states = self._initial(x, hx, batched)
         ends = self._ends(x, lengths)
+        running = None
+        if ends is not None:
+            times = arange(x.shape[0], dtype=ends.dtype, device=x.device)
+            running = (times.unsqueeze(1) < ends).unsqueeze(2)
         last: list[State] = []
         parts: list[Tensor] = []
         for layer in range(self.num_layers):
             outputs = []
             for direction in range(self._directions):
                 first = states[layer * self._directions + direction]
-                steps, final, sources = self._run(x, first, layer, direction, ends)
+                steps, final, sources = self._run(x, first, layer, direction, ends, running)
                 outputs.append(steps)
                 last.append(final)
                 parts += sources
@@ -188,19 +192,24 @@ class _Layers(Module):
         return tensor(given.astype(np.int32), device=x.device)
 
     def _run(
-        self, x: Tensor, state: State, layer: int, direction: int, ends: Tensor | None
+        self,
+        x: Tensor,
+        state: State,
+        layer: int,
+        direction: int,
+        ends: Tensor | None,
+        running: Tensor | None,
     ) -> tuple[Tensor, State, State]:
-        """Return one layer's output at all times, its last state, and what that is made of."""
+        """Return one layer's output at all times, its last state, and what that is made of.
+
+        ends: int32 [b], the lengths; running: bool [t, b, 1], where sequences have not ended.
+        """
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
         suffix = self._suffix(layer, direction)
         weights: dict[str, Any] = {name: self._parameters.get(name + suffix) for name in names}
         # The input's part is one matmul over all steps; only the state's part is sequential.
         pre = F.linear(x, weights["weight_ih"])
         of_input, of_state = weights["bias_ih"], weights["bias_hh"]
-        running = None
-        if ends is not None:
-            times = arange(x.shape[0], dtype=ends.dtype, device=x.device)
-            running = (times.unsqueeze(1) < ends).unsqueeze(2)
         whole = weights["weight_hr"] is None and recurrent.whole_sequence(self._cell, pre)
         if of_input is not None and not self._one_bias:
             pre = pre + of_input
@@ -301,10 +310,7 @@ class RNN(_Layers):
             device, dtype,
         )  # fmt: skip
         self.nonlinearity = nonlinearity
-
-    @property
-    def _cell(self) -> str:  # type: ignore[override]
-        return f"rnn_{self.nonlinearity}"
+        self._cell = f"rnn_{nonlinearity}"
 
     def forward(
         self, input: Tensor, hx: Tensor | None = None, lengths: Any = None

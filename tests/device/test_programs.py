@@ -99,6 +99,30 @@ def test_one_wrong_kernel_is_named_and_spares_the_others(on, cache):
     np.testing.assert_array_equal(sums(on, kernel), EXPECTED)
 
 
+def test_entries_of_one_file_with_the_same_macros_are_built_together(on, cache):
+    macros = {"X": "float32", "CELL_TYPE": "lstm", "INDEX": "int", "LANES": "16", "TILE_M": "4"}
+    defines = tuple({**macros, "LENGTHS": "0", "OWN_MATH": "0"}.items())
+    made = fresh(on)
+    made.kernels([KernelSource("rnn.cl", f"rnn_{way}", defines) for way in ("forward", "backward")])
+    assert len(set(map(id, made._built.values()))) == 1
+
+
+def test_kernels_that_are_built_only_one_by_one_are_told(on, cache, monkeypatch):
+    obtain = Programs._obtain
+
+    def refusing(self, text):
+        if "fma_peak" in text and "group_sum" in text:
+            error = cl.RuntimeError("refused")
+            error.clnet_log = "redefinition"
+            raise error
+        return obtain(self, text)
+
+    other = KernelSource("limits.cl", "fma_peak", (("LOCAL", "8"), ("VECTOR", "float4")))
+    monkeypatch.setattr(Programs, "_obtain", refusing)
+    with pytest.warns(RuntimeWarning, match="group_sum, fma_peak build only one by one: redefin"):
+        assert len(fresh(on).kernels([SUM, other])) == 2
+
+
 def test_a_launch_that_the_device_refuses_is_a_device_error(on):
     (kernel,) = on.kernels([SUM])
     given, result = on.allocate(256), on.allocate(64)

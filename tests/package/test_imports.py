@@ -19,6 +19,7 @@ GRAPH = ("clnet.binding", "clnet.calls", *CORE)
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "clnet.errors": (),
     "clnet.dtypes": ("clnet.errors",),
+    "clnet.files": (),
     "clnet.methods": (),
     "clnet.modes": (),
     "clnet.records": ("clnet.dtypes", "clnet.errors"),
@@ -28,7 +29,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "clnet.calls": CORE,
     "clnet.ops": (*GRAPH, "clnet.tunables"),
     "clnet.transforms": (*GRAPH, "clnet.ops"),
-    "clnet.device": ("clnet.errors",),
+    "clnet.device": ("clnet.errors", "clnet.files"),
     "clnet.engine": (*GRAPH, "clnet.device"),
     "clnet.functional": (*GRAPH, "clnet.ops"),
     # Parameters are made by the creation functions, which are ops.
@@ -44,7 +45,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "clnet.combinators",
     ),
     # Tensors are read from and uploaded to devices by ops; the generator's state is theirs too.
-    "clnet.io": (*GRAPH, "clnet.ops"),
+    "clnet.io": (*GRAPH, "clnet.ops", "clnet.files"),
     "clnet.testing": (*GRAPH, "clnet.ops", "clnet.transforms", "clnet.engine"),
     "clnet.cli": ("clnet",),
     "clnet.__main__": ("clnet",),

@@ -26,7 +26,9 @@ class Peers:
     def __init__(self, names: Sequence[str], pythons: Mapping[str, str]) -> None:
         unknown = [name for name in (*names, *pythons) if name not in PEERS]
         if unknown:
-            raise ClnetError(f"bench: nothing is known of {unknown}; choose of {', '.join(PEERS)}")
+            raise ClnetError(
+                f"nothing is known of {', '.join(unknown)}; choose of {', '.join(PEERS)}"
+            )
         script = str(Path(peer.__file__))
         self.children = {
             name: Child([pythons.get(name, sys.executable), script, name]) for name in names

@@ -40,23 +40,21 @@ def argument_of(text: str, random: np.random.Generator) -> tuple[bool, Any]:
         return False, random.integers(0, 100, shape).astype(dtype)
     except (TypeError, ValueError) as error:
         raise ClnetError(
-            f"bench: argument {text!r}; needs dtype[shape], out:dtype[shape] or dtype=number"
+            f"argument {text!r}; needs dtype[shape], out:dtype[shape] or dtype=number"
         ) from error
 
 
 def time_kernel(on: Device, options: argparse.Namespace) -> Figures:
     """Run a user's kernel, check it if asked, and time it. Errors: ClnetError, BuildError."""
     if not options.kernel or not options.global_size:
-        raise ClnetError("bench: a file needs --kernel NAME, --args ... and --global SIZE ...")
+        raise ClnetError("a file needs --kernel NAME, --args ... and --global SIZE ...")
     random = np.random.default_rng(0)
     arguments = [argument_of(text, random) for text in options.args]
     kernel = custom_kernel(on, options.file, options.kernel, options.build)
     given = [on.upload(v) if isinstance(v, np.ndarray) else v for _, v in arguments]
     count = kernel.raw.num_args
     if count != len(given):
-        raise ClnetError(
-            f"bench: {options.kernel} takes {count} arguments; --args has {len(given)}"
-        )
+        raise ClnetError(f"{options.kernel} takes {count} arguments; --args has {len(given)}")
     kernel.raw.set_args(*given)
     size = tuple(options.global_size)
     local = tuple(options.local_size or [1] * len(size))
@@ -83,16 +81,16 @@ def _check(reference: str, values: list[Any], found: list[np.ndarray]) -> None:
     """Compare results with those that `FILE:FUNCTION` returns for the same arguments."""
     file, _, name = reference.rpartition(":")
     if not file or not Path(file).exists():
-        raise ClnetError(f"bench: --check {reference!r}; needs FILE.py:FUNCTION")
+        raise ClnetError(f"--check {reference!r}; needs FILE.py:FUNCTION")
     function: Callable[..., Any] | None = runpy.run_path(file).get(name)
     if function is None:
-        raise ClnetError(f"bench: {file} has no function {name}")
+        raise ClnetError(f"{file} has no function {name}")
     expected = function(*values)
     expected = expected if isinstance(expected, tuple) else (expected,)
     if len(expected) != len(found):
-        raise ClnetError(f"bench: {name} returns {len(expected)} arrays, --args has {len(found)}")
+        raise ClnetError(f"{name} returns {len(expected)} arrays, --args has {len(found)}")
     for number, (got, wanted) in enumerate(zip(found, expected, strict=True)):
         try:
             np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
         except AssertionError as error:
-            raise ClnetError(f"bench: result {number} is wrong: {error}") from error
+            raise ClnetError(f"result {number} is wrong: {error}") from error

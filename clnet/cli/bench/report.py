@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from clnet.cli.bench.measure import Figures
 from clnet.cli.devices import table
 from clnet.device.limits import Limits
 from clnet.errors import ClnetError
+from clnet.files import replace
 
 FORMAT, VERSION = "clnet bench", 1
 # A change counts where it is beyond three times the noise of both runs, and beyond this part.
@@ -59,12 +58,9 @@ def save(path: Path, facts: dict[str, Any], found: Sequence[Figures]) -> None:
         {"format": FORMAT, "version": VERSION, "limits": facts, "results": results}, indent=2
     )
     try:
-        handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-        os.replace(name, path)
+        replace(path, [f"{text}\n".encode()])
     except OSError as error:
-        raise ClnetError(f"bench: {path} cannot be written: {error}") from error
+        raise ClnetError(f"{path} cannot be written: {error}") from error
 
 
 def load(path: Path) -> list[Figures]:
@@ -75,7 +71,7 @@ def load(path: Path) -> list[Figures]:
             raise ValueError("of another format or version")
         return [Figures(**each) for each in data["results"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ClnetError(f"bench: {path} holds no figures of `clnet bench`: {error}") from error
+        raise ClnetError(f"{path} holds no figures of `clnet bench`: {error}") from error
 
 
 def comparison(old: Sequence[Figures], new: Sequence[Figures]) -> tuple[str, int]:

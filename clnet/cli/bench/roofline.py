@@ -16,12 +16,13 @@ from clnet.errors import ClnetError
 def draw(path: Path, title: str, most: Limits, found: Sequence[Figures]) -> list[Path]:
     """Write the picture as PNG and as SVG, and return both paths.
 
-    Works without arithmetic have no place on it. Errors: ClnetError without matplotlib.
+    Works without arithmetic have no place on it. Errors: ClnetError without matplotlib, or where
+    it cannot be written.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ClnetError("bench: --plot needs matplotlib: `pip install clnet[plot]`") from error
+        raise ClnetError("--plot needs matplotlib: `pip install clnet[plot]`") from error
     points = [f for f in found if f.flops and f.nbytes]
     figure = Figure(figsize=(10, 6.5), layout="constrained")
     axes = figure.add_subplot()
@@ -57,5 +58,8 @@ def draw(path: Path, title: str, most: Limits, found: Sequence[Figures]) -> list
     figure.legend(loc="outside right upper", fontsize=7, ncols=1 + len(names) // 36)
     paths = [path.with_suffix(suffix) for suffix in (".png", ".svg")]
     for each in paths:
-        figure.savefig(each, dpi=150)
+        try:
+            figure.savefig(each, dpi=150)
+        except OSError as error:
+            raise ClnetError(f"{each} cannot be written: {error}") from error
     return paths
