@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clnet.combinators.sequences import check_next, listed, masked, swapped, tensors_of
-from clnet.core import Tensor
+from clnet.core import Tensor, evaluate
 from clnet.dtypes import bool_
 from clnet.errors import DTypeError, ShapeError
 from clnet.modes import modes
@@ -106,9 +106,14 @@ def unfold(
             running.append(alive)
         y, state, alive = apply(state, alive)
         outputs.append(y)
-        look = alive is not None and modes.recorder is None and number % _LOOK_EVERY == 0
-        if look and alive is not None and not bool(alive.any()):
-            break
+        if modes.recorder is None and number % _LOOK_EVERY == 0:
+            recent = outputs[-_LOOK_EVERY:], running[-_LOOK_EVERY:]
+            made = tree_leaves((recent, state, () if alive is None else alive))
+            if not any(t.requires_grad for t in made):
+                # No gradient needs what is between: so many steps are one plan, replayed.
+                evaluate(*made)
+            if alive is not None and not bool(alive.any()):
+                break
     lengths = None
     if running:
         lengths = cast(stack(running, 0), dtype=bool_).sum(0)

@@ -88,3 +88,21 @@ def test_each_step_draws_other_numbers() -> None:
 def test_errors(wrong: Callable[[], Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         wrong()
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+def test_more_steps_without_gradients_need_no_larger_plans(stopping: bool) -> None:
+    cell = nn.GRUCell(3, 3)
+
+    def step(state: cn.Tensor) -> tuple[cn.Tensor, cn.Tensor]:
+        state = cell(state, state)
+        return state, state
+
+    stop = (lambda y: y[:, 0] > 9) if stopping else None
+    misses = []
+    for steps in (64, 640, 1280):
+        with cn.no_grad():
+            cn.eval(cn.unfold(step, cn.ones(2, 3), steps, stop=stop).output)
+        misses.append(cn.engine_stats()["misses"])
+    # Those of the results' length: the outputs one beside the other, and what is read of them.
+    assert misses[2] - misses[1] <= 8
