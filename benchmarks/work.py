@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 Step = Callable[[], Any]
 Work = tuple[Step, Callable[[], Any]] | None
 ROWS = 4096
+JITTED = ("jax", "tinygrad")
 
 
 def framework(name: str) -> tuple[Any, Callable[[], Any]]:
@@ -40,6 +41,24 @@ def framework(name: str) -> tuple[Any, Callable[[], Any]]:
     return torch, torch.cuda.synchronize if on == "cuda" else lambda: None
 
 
+def jitted(name: str, f: Callable[..., Any], *arrays: np.ndarray) -> Work:
+    """A function of arrays, compiled by JAX or, on OpenCL, by tinygrad."""
+    if name == "jax":
+        import jax
+
+        # GPUs would round the operands to TF32.
+        jax.config.update("jax_default_matmul_precision", "highest")
+        compiled, given = jax.jit(f), [jax.numpy.asarray(a) for a in arrays]
+        return lambda: compiled(*given).block_until_ready(), lambda: None
+    os.environ.setdefault("DEV", "CL")
+    import tinygrad
+
+    wait = tinygrad.Device[tinygrad.Device.DEFAULT].synchronize
+    recorded = tinygrad.TinyJit(lambda *given: f(*given).realize())
+    tensors = [tinygrad.Tensor(a).realize() for a in arrays]
+    return lambda: recorded(*tensors), wait
+
+
 def random(*shape: int) -> np.ndarray:
     """Return normal float32 numbers, the same for all contenders."""
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
@@ -52,13 +71,21 @@ def matmul(name: str, m: int, n: int, k: int, turned: str = "") -> Work:
     b = np.ascontiguousarray(b.T).T if "b" in turned else b
     if name == "numpy":
         return lambda: a @ b, lambda: None
-    if name == "jax":
-        import jax
+    if name in JITTED:
+        stored = (a.T if "a" in turned else a, b.T if "b" in turned else b)
+        return jitted(
+            name,
+            lambda x, y: (x.T if "a" in turned else x) @ (y.T if "b" in turned else y),
+            *stored,
+        )
+    if name == "clblast":
+        c, _ = framework("clnet")
+        from clnet.cli.bench.clblast import Product
 
-        # GPUs would round the operands to TF32.
-        jax.config.update("jax_default_matmul_precision", "highest")
-        f, x, y = jax.jit(lambda x, y: x @ y), jax.numpy.asarray(a), jax.numpy.asarray(b)
-        return lambda: f(x, y).block_until_ready(), lambda: None
+        try:
+            return Product(c.device(), a, b), lambda: None
+        except c.errors.ClnetError:  # it is not installed
+            return None
     c, wait = framework(name)
     # A tensor of an array stored by columns would be stored by rows.
     p = c.tensor(a.T).T if "a" in turned else c.tensor(a)
@@ -71,12 +98,9 @@ def total(name: str, shape: tuple[int, ...], axis: int | None) -> Work:
     a = random(*shape)
     if name == "numpy":
         return lambda: a.sum(axis), lambda: None
-    if name == "jax":
-        import jax
-
-        f, x = jax.jit(lambda x: x.sum(axis)), jax.numpy.asarray(a)
-        return lambda: f(x).block_until_ready(), lambda: None
-    if name == "compiled":
+    if name in JITTED:
+        return jitted(name, lambda x: x.sum(axis), a)
+    if name in ("compiled", "clblast"):
         return None
     c, wait = framework(name)
     x = c.tensor(a)
@@ -92,10 +116,10 @@ def function(name: str, of: str) -> Work:
     if name == "jax":
         import jax
 
-        f = jax.jit(getattr(jax.numpy, of, None) or getattr(jax.scipy.special, of))
-        x = jax.numpy.asarray(a)
-        return lambda: f(x).block_until_ready(), lambda: None
-    if name == "compiled":
+        return jitted(name, getattr(jax.numpy, of, None) or getattr(jax.scipy.special, of), a)
+    if name == "tinygrad":
+        return jitted(name, lambda x: getattr(x, of)(), a)
+    if name in ("compiled", "clblast"):
         return None
     c, wait = framework(name)
     x = c.tensor(a)
@@ -110,9 +134,11 @@ def chain(name: str) -> Work:
     if name == "jax":
         import jax
 
-        f = jax.jit(lambda x, y: jax.numpy.tanh(x * y + x) * y)
-        x, y = jax.numpy.asarray(a), jax.numpy.asarray(b)
-        return lambda: f(x, y).block_until_ready(), lambda: None
+        return jitted(name, lambda x, y: jax.numpy.tanh(x * y + x) * y, a, b)
+    if name == "tinygrad":
+        return jitted(name, lambda x, y: (x * y + x).tanh() * y, a, b)
+    if name == "clblast":
+        return None
     c, wait = framework(name)
     p, q = c.tensor(a), c.tensor(b)
     return lambda: c.eval(c.tanh(p * q + p) * q), wait
@@ -129,11 +155,10 @@ def tiny(name: str) -> Work:
 
     if name == "numpy":
         return lambda: thousand(a, b), lambda: None
-    if name == "jax":
-        import jax
-
-        f, x, y = jax.jit(thousand), jax.numpy.asarray(a), jax.numpy.asarray(b)
-        return lambda: f(x, y).block_until_ready(), lambda: None
+    if name in JITTED:
+        return jitted(name, thousand, a, b)
+    if name == "clblast":
+        return None
     c, wait = framework(name)
     p, q = c.tensor(a), c.tensor(b)
     if name == "compiled":
@@ -284,6 +309,11 @@ def language_model(name: str) -> Work:
 
 def rows(name: str, of: str, backward: bool) -> Work:
     """Softmax, layer norm or cross entropy of 4096 x 4096 floats, with its gradients if asked."""
+    if name == "tinygrad" and not backward and of == "softmax":
+        return jitted(name, lambda x: x.softmax(-1), random(ROWS, ROWS))
+    if name == "tinygrad" and not backward and of == "layer_norm":
+        ones, zeros = np.ones(ROWS, np.float32), np.zeros(ROWS, np.float32)
+        return jitted(name, lambda x, w, b: x.layernorm() * w + b, random(ROWS, ROWS), ones, zeros)
     if not torch_like(name) or name == "compiled":
         return None
     c, wait = framework(name)

@@ -209,11 +209,11 @@ def test_products_of_clblast_are_right(dtype, turned, n):
     a, b = (random.integers(0, 9, shape).astype(dtype) for shape in ((3, 4), (4, n)))
     a = numpy.asfortranarray(a) if "a" in turned else a
     b = numpy.asfortranarray(b) if "b" in turned else b
-    step, read = clblast.product(on, a, b)
-    step()
-    assert (read() == a @ b).all()
+    product = clblast.Product(on, a, b)
+    product()
+    assert (product.read() == a @ b).all()
     with pytest.raises(ClnetError, match="multiplies matrices of floats"):
-        clblast.product(on, a, a[0])
+        clblast.Product(on, a, a[0])
 
 
 def test_clblast_is_missing_in_words(monkeypatch):
