@@ -155,9 +155,9 @@ def tiny(name: str) -> Work:
 
     if name == "numpy":
         return lambda: thousand(a, b), lambda: None
-    if name in JITTED:
+    if name == "jax":
         return jitted(name, thousand, a, b)
-    if name == "clblast":
+    if name in ("tinygrad", "clblast"):  # tinygrad nests more brackets than a compiler takes
         return None
     c, wait = framework(name)
     p, q = c.tensor(a), c.tensor(b)

@@ -2,8 +2,9 @@
 
 PoCL asks LLVM what the host's CPU is called when it makes its device, and names it to the compiler
 with every kernel. LLVM calls what it does not know 'generic', and that its compiler refuses
-("unknown target CPU 'generic'"): PyPI's PoCL, with LLVM 14, builds nothing on AMD's Zen 5. No
-setting changes the name, so it is changed where the device keeps it.
+("unknown target CPU 'generic'"): PyPI's PoCL, with LLVM 14, builds nothing on AMD's Zen 5. Zen 4 it
+takes for Zen 3, which has no AVX-512: products took twice as long as on Debian's PoCL. No setting
+changes the name, so it is changed where the device keeps it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_UNKNOWN = b"generic\0"
+_UNKNOWN, _NEAREST = b"generic\0", b"znver3\0"
 # Bytes of PoCL's device in which the pointer to the name is looked for; it stands at 640 in 3.0.
 _DEVICE_BYTES = 1024
 # What a CPU must be able to do for a name, the best first.
@@ -25,12 +26,22 @@ _NAMES = (
 )
 
 
-# What devices point to, for as long as there are devices.
-_kept: list[ctypes.Array[ctypes.c_char]] = []
+# What devices point to, by their addresses, for as long as there are devices.
+_kept: dict[int, ctypes.Array[ctypes.c_char]] = {}
+
+
+def option(raw: Any) -> str:
+    """Return what the compiler's options need, as " -D..", for a device that was given a name.
+
+    PoCL's cache knows LLVM's name only: kernels in a folder that other machines share would crash
+    where the CPU can do less.
+    """
+    name = _kept.get(raw.int_ptr)
+    return f" -DCLNET_PROCESSOR={name.value.decode()}" if name else ""
 
 
 def name_processor(raw: Any) -> None:
-    """Give a PoCL device whose CPU has no name, a pyopencl device, one of like abilities."""
+    """Give a PoCL device whose CPU has no name, or too small a one, one of like abilities."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return
     if not raw.platform.name.startswith("Portable Computing Language"):
@@ -40,10 +51,13 @@ def name_processor(raw: Any) -> None:
         facts = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return
-    where = pointer_to_unknown(raw.int_ptr, readable(maps))
+    name = ctypes.create_string_buffer(name_of(facts).encode())
+    ranges = readable(maps)
+    where = pointer_to(_UNKNOWN, raw.int_ptr, ranges)
+    if where is None and name.value.endswith(b"avx512"):
+        where = pointer_to(_NEAREST, raw.int_ptr, ranges)
     if where is not None:
-        name = ctypes.create_string_buffer(name_of(facts).encode())
-        _kept.append(name)
+        _kept[raw.int_ptr] = name
         ctypes.c_uint64.from_address(where).value = ctypes.addressof(name)
 
 
@@ -69,8 +83,8 @@ def readable(maps: str) -> list[tuple[int, int]]:
     return ranges
 
 
-def pointer_to_unknown(start: int, ranges: list[tuple[int, int]]) -> int | None:
-    """Return the address of the one pointer to 'generic' in PoCL's device at `start`, if any."""
+def pointer_to(word: bytes, start: int, ranges: list[tuple[int, int]]) -> int | None:
+    """Return the address of the one pointer to a word in PoCL's device at `start`, if any."""
 
     def may_read(address: int, nbytes: int) -> bool:
         return any(low <= address and address + nbytes <= high for low, high in ranges)
@@ -80,7 +94,7 @@ def pointer_to_unknown(start: int, ranges: list[tuple[int, int]]) -> int | None:
         if not may_read(where, 8):
             break
         target = ctypes.c_uint64.from_address(where).value
-        size = len(_UNKNOWN)
-        if may_read(target, size) and ctypes.string_at(target, size) == _UNKNOWN:
+        size = len(word)
+        if may_read(target, size) and ctypes.string_at(target, size) == word:
             found.append(where)
     return found[0] if len(found) == 1 else None
