@@ -1,4 +1,4 @@
-// Recurrent layers on GPUs: steps of a layer, for a tile of the batch and of the units a work-group.
+// Recurrent layers on GPUs: a step, or all, for a tile of the batch and of the units a work-group.
 //
 // Formula:
 //   As rnn.cl. A launch of rnn_tiled_forward takes steps first .. last of 1 .. T; one of
@@ -22,8 +22,9 @@
 //   INDEX   type of sizes and offsets; int, long
 //   COLUMNS  items of a work-group along the units; 16, 32, 64
 //   EACH    rows of the batch that an item takes; 1, 2, 4
-//   TILE_K  steps of the product that local memory holds; 16, 32
+//   TILE_K  steps of the product that local memory holds; 16, 32, 64
 //   SLICES  parts of the product, by as many times 256 items; 1, 2, 4
+//   EDGES   1 if tiles reach past B, H or the end of the product; 0, 1
 //   LENGTHS  1 if there are lengths; 0, 1
 //   OWN_MATH  exp and tanh of include/math.h instead of the platform's; 0, 1
 // Oracle:
@@ -44,6 +45,9 @@
 #if !defined(COLUMNS) || !defined(EACH) || !defined(TILE_K) || !defined(SLICES)
 #error "rnn_tiled.cl: COLUMNS, EACH, TILE_K and SLICES must be defined"
 #endif
+#ifndef EDGES
+#error "rnn_tiled.cl: EDGES is not defined: whether tiles reach past an end"
+#endif
 
 #define ACC ARITH(X)
 #define FOUR KERNEL_NAME(four)
@@ -52,71 +56,88 @@ typedef ARITH4(X) FOUR;
 #define KEPT CELL(_KEPT)
 #define STATES CELL(_STATES)
 #define ROWS (256 / COLUMNS)
-// Of the product's right side: the gates of a unit, or the unit itself.
+// Of the right side: the gates of a unit, or the unit itself; and whether it lies along k.
 #ifdef USE_rnn_tiled_forward
 #define BLOCKS GATES
+#define ALONG_K 1
 #else
 #define BLOCKS 1
+#define ALONG_K 0
 #endif
 // One vector of padding: neighbours that read vectors of neighbouring lines do not meet.
 #define LINE (TILE_K + 4)
-#define BROUGHT_A ((ROWS * EACH * TILE_K + 255) / 256)
+// An item brings every BY-th line of a tile, at one k; or of W, along the units, every BY_K-th k.
+#define BY (256 / TILE_K)
+#define BY_K (256 / COLUMNS)
+#define BROUGHT_A ((ROWS * EACH + BY - 1) / BY)
 #define BROUGHT_W (COLUMNS * BLOCKS * TILE_K / 256)
-// With few rows not every item brings one of A.
-#define BRINGS_A(e) (ROWS * EACH * TILE_K >= 256 || (e) < ROWS * EACH * TILE_K)
-#define FETCH(k0)                                                                     \
-  _Pragma("unroll") for (int l = 0; l < BROUGHT_A; l++) {                             \
-    const INDEX e = item + l * 256, row = e / TILE_K, k = (k0) + e % TILE_K;          \
-    const bool inside = BRINGS_A(e) && row < rows && k < stop;                        \
-    next_a[l] = inside ? LOAD(X, a, row * depth + k) : (ACC)0;                        \
-  }                                                                                   \
-  _Pragma("unroll") for (int l = 0; l < BROUGHT_W; l++) {                             \
-    const INDEX e = item + l * 256;                                                   \
-    const INDEX line = w_k == 1 ? e / TILE_K : e % (COLUMNS * BLOCKS);                \
-    const INDEX k = (k0) + (w_k == 1 ? e % TILE_K : e / (COLUMNS * BLOCKS));          \
-    next_w[l] = line % COLUMNS < columns && k < stop                                  \
-        ? LOAD(X, w, line / COLUMNS * w_block + line % COLUMNS * w_column + k * w_k)  \
-        : (ACC)0;                                                                     \
-  }
-#define KEEP                                                                          \
-  _Pragma("unroll") for (int l = 0; l < BROUGHT_A; l++) {                             \
-    const int e = item + l * 256;                                                     \
-    if (BRINGS_A(e)) ((__local ACC *)tile_a)[e / TILE_K * LINE + e % TILE_K] = next_a[l]; \
-  }                                                                                   \
-  _Pragma("unroll") for (int l = 0; l < BROUGHT_W; l++) {                             \
-    const int e = item + l * 256;                                                     \
-    const int line = w_k == 1 ? e / TILE_K : e % (COLUMNS * BLOCKS);                  \
-    const int k = w_k == 1 ? e % TILE_K : e / (COLUMNS * BLOCKS);                     \
-    ((__local ACC *)tile_w)[line * LINE + k] = next_w[l];                             \
-  }
+// Few rows are brought by some of the items.
+#define BRINGS_A(l) (ROWS * EACH % BY == 0 || line + (l) * BY < ROWS * EACH)
+#if ALONG_K
+#define W_ROW(l) ((l) * BY / COLUMNS * H + (l) * BY % COLUMNS)
+#define W_AT(l) (W_ROW(l) * H)
+#define W_INSIDE(l) (line + (l) * BY % COLUMNS < columns && k0 + k < stop)
+#define W_TO(l) ((line + (l) * BY) * LINE + k)
+#else
+#define W_AT(l) ((l) * BY_K * H)
+#define W_INSIDE(l) (w_line < columns && k0 + w_k + (l) * BY_K < stop)
+#define W_TO(l) (w_line * LINE + w_k + (l) * BY_K)
+#endif
+#define FETCH                                                                            \
+  _Pragma("unroll") for (int l = 0; l < BROUGHT_A; l++) {                                \
+    const bool inside =                                                                  \
+        BRINGS_A(l) && (!EDGES || (line + l * BY < rows && k0 + k < stop));              \
+    next_a[l] = inside ? LOAD(X, a, l * BY * depth) : (ACC)0;                            \
+  }                                                                                      \
+  _Pragma("unroll") for (int l = 0; l < BROUGHT_W; l++)                                  \
+      next_w[l] = !EDGES || W_INSIDE(l) ? LOAD(X, w, W_AT(l)) : (ACC)0;
+#define KEEP                                                                             \
+  _Pragma("unroll") for (int l = 0; l < BROUGHT_A; l++)                                  \
+      if (BRINGS_A(l)) ((__local ACC *)tile_a)[(line + l * BY) * LINE + k] = next_a[l];  \
+  _Pragma("unroll") for (int l = 0; l < BROUGHT_W; l++)                                  \
+      ((__local ACC *)tile_w)[W_TO(l)] = next_w[l];
 
-// Sums, for rows y, y + ROWS, .. and the column x of the item, over k < depth of a[row][k] times
-// w[block][column][k]; those of slice 0 are whole. Inlined as the product of matmul_tiled.cl is.
+// Sums, for rows y, y + ROWS, .. and the column x of the item, over k < depth, of a[row][k] times
+// W[block * H + column][k] or W[k][column]; those of slice 0 are whole. Inlined as the product of
+// matmul_tiled.cl is.
 __attribute__((always_inline)) static inline void KERNEL_NAME(product)(
     __global const STORAGE(X) *a, const INDEX rows, __global const STORAGE(X) *w,
-    const INDEX columns, const INDEX w_block, const INDEX w_column, const INDEX w_k,
-    const INDEX depth, __local FOUR *tiles_a, __local FOUR *tiles_w, __local ACC *joined,
-    ACC *sum) {
+    const INDEX columns, const INDEX H, const INDEX depth, __local FOUR *tiles_a,
+    __local FOUR *tiles_w, __local ACC *joined, ACC *sum) {
   const int x = (int)get_local_id(0), y = (int)get_local_id(1), slice = (int)get_local_id(2);
   const int item = y * COLUMNS + x;
+  const int line = item / TILE_K, k = item % TILE_K;
   __local FOUR *tile_a = tiles_a + slice * (ROWS * EACH * LINE / 4);
   __local FOUR *tile_w = tiles_w + slice * (COLUMNS * BLOCKS * LINE / 4);
   const INDEX span = (depth + SLICES * TILE_K - 1) / (SLICES * TILE_K) * TILE_K;
   const INDEX begin = slice * span, stop = min(begin + span, depth);
+  a += line * depth + begin + k;
+#if ALONG_K
+  w += line * H + begin + k;
+#else
+  const int w_line = x, w_k = y;
+  w += w_line + (begin + w_k) * H;
+#endif
   ACC next_a[BROUGHT_A], next_w[BROUGHT_W];
   for (int i = 0; i < EACH * BLOCKS; i++) sum[i] = 0;
-  FETCH(begin)
-  for (INDEX k0 = 0; k0 < span; k0 += TILE_K) {
+  INDEX k0 = begin;
+  FETCH
+  for (INDEX done = 0; done < span; done += TILE_K) {
     barrier(CLK_LOCAL_MEM_FENCE);
     KEEP
     barrier(CLK_LOCAL_MEM_FENCE);
-    FETCH(begin + k0 + TILE_K)  // on their way while those that are here are multiplied
-    _Pragma("unroll") for (int k = 0; k < TILE_K / 4; k++) {
+    k0 += TILE_K;
+    a += TILE_K;
+    w += ALONG_K ? TILE_K : TILE_K * H;
+    if (EDGES || done + TILE_K < span) {  // on their way while those that are here are multiplied
+      FETCH
+    }
+    _Pragma("unroll") for (int q = 0; q < TILE_K / 4; q++) {
       FOUR at[EACH];
       _Pragma("unroll") for (int r = 0; r < EACH; r++)
-          at[r] = tile_a[(y + r * ROWS) * (LINE / 4) + k];
+          at[r] = tile_a[(y + r * ROWS) * (LINE / 4) + q];
       _Pragma("unroll") for (int g = 0; g < BLOCKS; g++) {
-        const FOUR wt = tile_w[(g * COLUMNS + x) * (LINE / 4) + k];
+        const FOUR wt = tile_w[(g * COLUMNS + x) * (LINE / 4) + q];
         _Pragma("unroll") for (int r = 0; r < EACH; r++) {
           ACC s = sum[r * BLOCKS + g];
           s = fma(at[r].s0, wt.s0, s);
@@ -169,10 +190,11 @@ void KERNEL_NAME(rnn_tiled_forward)(
     const INDEX t = reverse ? T - s : s - 1;
     __global STORAGE(X) *h_out = out + (reverse ? end - s : s) * size;
     // The first states lie among the operands; they are copied for those that read them later.
-    __global const STORAGE(X) *h_from = s == 1 ? h_first + h_first0 : h_out + (reverse ? size : -size);
+    const INDEX back = reverse ? size : -size;
+    __global const STORAGE(X) *h_from = s == 1 ? h_first + h_first0 : h_out + back;
 #if STATES == 2
     __global STORAGE(X) *c_out = out + (reverse ? s : end - s) * size;
-    __global const STORAGE(X) *c_from = s == 1 ? c_first + c_first0 : c_out + (reverse ? -size : size);
+    __global const STORAGE(X) *c_from = s == 1 ? c_first + c_first0 : c_out - back;
 #endif
     for (INDEX tile = 0; tile < tiles; tile++) {
       const INDEX left = ((INDEX)get_group_id(0) * tiles + tile) * COLUMNS;
@@ -187,8 +209,8 @@ void KERNEL_NAME(rnn_tiled_forward)(
           input[r * GATES + g] =
               mine && b < B ? LOAD(X, pre, pre0 + ((t * B + b) * GATES + g) * H + j) : (ACC)0;
         }
-      KERNEL_NAME(product)(h_from + top * H, B - top, W + w0 + left * H, H - left, H * H, H, 1, H,
-                           tiles_a, tiles_w, joined, sum);
+      KERNEL_NAME(product)(h_from + top * H, B - top, W + w0 + left * H, H - left, H, H, tiles_a,
+                           tiles_w, joined, sum);
       for (int r = 0; r < EACH; r++) {
         const INDEX b = top + y + r * ROWS, at = b * H + j;
         if (!mine || b >= B) continue;
@@ -273,7 +295,7 @@ void KERNEL_NAME(rnn_tiled_backward)(
       for (int r = 0; r < EACH; r++) sum[r] = 0;
       if (s < T)
         KERNEL_NAME(product)(du_out + (t_after * B + top) * GATES * H, B - top, W + w0 + left,
-                             H - left, 0, 1, H, GATES * H, tiles_a, tiles_w, joined, sum);
+                             H - left, H, GATES * H, tiles_a, tiles_w, joined, sum);
       for (int r = 0; r < EACH; r++) {
         const INDEX b = top + y + r * ROWS, at = b * H + j;
         if (!mine || b >= B) continue;
@@ -338,10 +360,17 @@ void KERNEL_NAME(rnn_tiled_backward)(
 #undef STATES
 #undef ROWS
 #undef BLOCKS
+#undef ALONG_K
 #undef LINE
+#undef BY
+#undef BY_K
 #undef BROUGHT_A
 #undef BROUGHT_W
 #undef BRINGS_A
+#undef W_ROW
+#undef W_AT
+#undef W_INSIDE
+#undef W_TO
 #undef FETCH
 #undef KEEP
 #undef TILES

@@ -38,7 +38,7 @@ _TILED = tunable(
     "rnn_tiled",
     "lstm_states",
     ("gpu", "accelerator"),
-    {"tile_k": (32, 16), "slices": (2, 1, 4), "whole": (32, 0, 64, 128)},
+    {"tile_k": (32, 16, 64), "slices": (2, 1, 4), "whole": (64, 0, 32, 128)},
     (*LAYERS, (50, 16, 64)),
 )
 
@@ -202,6 +202,7 @@ def _tiled(target: Target, of: Pass, x: Layout) -> list[Launch]:
         each //= 2
     if too_large():
         tile_k = 16
+    edges = b % (rows * each) or h % columns or depth % (slices * tile_k)
     defines = (
         ("X", x.dtype.name),
         ("CELL_TYPE", cell.name),
@@ -210,6 +211,7 @@ def _tiled(target: Target, of: Pass, x: Layout) -> list[Launch]:
         ("EACH", str(each)),
         ("TILE_K", str(tile_k)),
         ("SLICES", str(slices)),
+        ("EDGES", str(int(bool(edges)))),
         ("LENGTHS", str(int(of.lengths))),
         ("OWN_MATH", "0"),
     )

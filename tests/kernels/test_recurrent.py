@@ -17,11 +17,11 @@ from clnet.ops.recurrent_launch import LayerSizes
 from clnet.records import OPS
 
 # Steps, batch, features: 1, primes, and around tiles of 16, 32 and 64 columns and 4 to 64 rows.
-SIZES = [(1, 1, 1), (3, 5, 31), (2, 17, 65), (2, 70, 64)]
+SIZES = [(1, 1, 1), (3, 5, 31), (2, 17, 65), (2, 64, 128)]
 TUNING = {
     "a step a launch": {"tile_k": 32, "slices": 1, "whole": 0},
     "slices": {"tile_k": 16, "slices": 4, "whole": 32},
-    "all steps": {"tile_k": 32, "slices": 2, "whole": 128},
+    "all steps": {"tile_k": 64, "slices": 2, "whole": 128},
 }
 
 Pretend = Callable[..., None]

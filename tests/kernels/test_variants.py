@@ -166,6 +166,12 @@ def test_long_reductions() -> None:
     _reductions((40001, 3), [0, 1])
 
 
+def test_reductions_of_wide_rows() -> None:
+    """Check sums of columns at widths around those that a work-group takes."""
+    for n in (511, 513, 4096, 4099):
+        _reductions((70, n), [0])
+
+
 def test_reductions_of_views() -> None:
     """Check strides that are negative, zero, and not mergeable."""
     x = _random((6, 7, 8))
