@@ -15,8 +15,8 @@
 //   reduce_plain    one item takes `each` neighbouring outputs: global >=
 //                   ceil(outputs * chunks / each), padded to LOCAL
 //   reduce_rows     the same with a work-group of one item; wants the last reduced dim contiguous
-//   reduce_columns  a work-group of one item takes COLUMNS neighbours along the last kept dim, whose
-//                   stride in x is 1: global (ceil(columns / COLUMNS), rows, chunks)
+//   reduce_columns  a work-group of one item takes COLUMNS neighbours along the last kept dim,
+//                   whose stride in x is 1: global (ceil(columns / COLUMNS), rows, chunks)
 //   reduce_group    a work-group of LOCAL items an output: global (LOCAL, outputs * chunks);
 //                   `one_dim`: there is one reduced dim, of stride xs
 // Entries:

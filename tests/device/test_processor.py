@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import clnet as cn
 from clnet.device import processor
+
+NAMES = (b"generic\0", b"znver3\0")
 
 
 @pytest.mark.parametrize(
@@ -53,20 +56,44 @@ def test_the_pointer_to_an_unknown_name_is_found() -> None:
     memory, kept = _device(7, b"pthread", 0, b"generic", b"generic-not", 2**63)
     ranges = processor.readable(Path("/proc/self/maps").read_text())
     start = ctypes.addressof(memory)
-    assert processor.pointer_to_unknown(start, ranges) == start + 3 * 8
+    assert processor.pointer_to(NAMES, start, ranges) == start + 3 * 8
     del kept
 
 
-@pytest.mark.parametrize("words", [(b"skylake",), (b"generic", b"generic"), ()])
+@pytest.mark.parametrize(
+    "words", [(b"skylake",), (b"generic", b"generic"), (b"generic", b"znver3"), ()]
+)
 def test_nothing_is_changed_unless_there_is_just_one(words: tuple[bytes, ...]) -> None:
     memory, kept = _device(*words)
     ranges = processor.readable(Path("/proc/self/maps").read_text())
-    assert processor.pointer_to_unknown(ctypes.addressof(memory), ranges) is None
+    assert processor.pointer_to(NAMES, ctypes.addressof(memory), ranges) is None
     del kept
 
 
 def test_memory_that_cannot_be_read_is_left_alone() -> None:
-    assert processor.pointer_to_unknown(4096, []) is None
+    assert processor.pointer_to(NAMES, 4096, []) is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "given"),
+    [("avx512f avx512bw avx512cd avx512dq avx512vl fma", "skylake-avx512"), ("avx2 fma", "")],
+)
+def test_zen_3_is_replaced_where_there_is_avx_512(
+    flags: str, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, kept = _device(0, b"znver3")
+    maps = Path("/proc/self/maps").read_text()
+    files = {"/proc/self/maps": maps, "/proc/cpuinfo": f"flags : {flags}"}
+    monkeypatch.setattr(processor, "Path", lambda name: SimpleNamespace(
+        read_text=lambda **_: files[name]))  # fmt: skip
+    monkeypatch.setattr(processor.platform, "machine", lambda: "x86_64")
+    platform = SimpleNamespace(name="Portable Computing Language")
+    raw = SimpleNamespace(platform=platform, int_ptr=ctypes.addressof(memory))
+    processor.name_processor(raw)
+    assert processor.name_given(raw) == given
+    assert ctypes.string_at(memory[1]).decode() == (given or "znver3")
+    processor._kept.pop(raw.int_ptr, None)
+    del kept
 
 
 def test_every_device_here_compiles() -> None:

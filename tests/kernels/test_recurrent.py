@@ -17,7 +17,7 @@ from clnet.ops.recurrent_launch import LayerSizes
 from clnet.records import OPS
 
 # Steps, batch, features: 1, primes, and around tiles of 16, 32 and 64 columns and 4 to 64 rows.
-SIZES = [(1, 1, 1), (3, 5, 31), (2, 17, 65), (2, 64, 128)]
+SIZES = [(1, 1, 1), (3, 17, 65), (2, 64, 128)]
 TUNING = {
     "a step a launch": {"tile_k": 32, "slices": 1, "whole": 0},
     "slices": {"tile_k": 16, "slices": 4, "whole": 32},
@@ -74,7 +74,9 @@ def check(cell: Cell, size: tuple[int, int, int], lengths: bool, reverse: bool, 
 @pytest.mark.parametrize("how", TUNING)
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 def test_passes_equal_their_references(cell: Cell, how: str, pretend: Pretend) -> None:
-    for number, size in enumerate(SIZES):
+    # The ways differ in the product, which cells of one gate share.
+    sizes = SIZES if cell.gates > 1 or how == "slices" else SIZES[1:2]
+    for number, size in enumerate(sizes):
         # Few compute units: work-items take several rows.
         pretend(TUNING[how], compute_units=2 if number % 2 else 100)
         check(cell, size, bool(number % 3), number % 2 == 0, "float32")

@@ -21,9 +21,14 @@ ROUNDS, PATIENCE = 3, 120.0
 
 
 class Peers:
-    """The processes of libraries; `pythons` are other interpreters for some of them."""
+    """The processes of libraries; `pythons` are other interpreters for some of them.
 
-    def __init__(self, names: Sequence[str], pythons: Mapping[str, str]) -> None:
+    `index` names the OpenCL device, 'platform:device', for those that use one.
+    """
+
+    def __init__(
+        self, names: Sequence[str], pythons: Mapping[str, str], index: str = "0:0"
+    ) -> None:
         unknown = [name for name in (*names, *pythons) if name not in PEERS]
         if unknown:
             raise ClnetError(
@@ -31,7 +36,7 @@ class Peers:
             )
         script = str(Path(peer.__file__))
         self.children = {
-            name: Child([pythons.get(name, sys.executable), script, name]) for name in names
+            name: Child([pythons.get(name, sys.executable), script, name, index]) for name in names
         }
 
     def close(self) -> None:
