@@ -301,11 +301,17 @@ class Memory:
         value = np.empty((), dtype)
         raw = value.reshape(1).view(np.uint8)
         try:
+            # Looking for the end is for CPUs: with it NVIDIA's driver took 33 us, blocking takes 20.
             read = cl.enqueue_copy(
-                self._queue, raw, buffer, src_offset=offset * dtype.itemsize, is_blocking=False
+                self._queue,
+                raw,
+                buffer,
+                src_offset=offset * dtype.itemsize,
+                is_blocking=not self._unified,
             )
-            self._queue.flush()
-            _wait(read)
+            if self._unified:
+                self._queue.flush()
+                _wait(read)
         except cl.Error as error:
             raise device_error("read", self._name, error) from error
         return cast("np.generic", value[()])
