@@ -5,9 +5,11 @@
 //   rnn_tiled_backward steps first down to last of T .. 0, where step 0 gives the cotangents of the
 //   first states.
 // Layout:
-//   pre, W, states, d, grads and lengths as in rnn.cl; W as it is, not in panels. `carried`
-//   [STATES][B, H], in the type of arithmetic, holds the cotangents of the states between the steps
-//   of rnn_tiled_backward, but for what flows through u.
+//   pre, W, states, d, grads and lengths as in rnn.cl; W as it is, not in panels. `carried`, in the
+//   type of arithmetic, holds between the steps of rnn_tiled_backward the cotangents of the states,
+//   but for what flows through u, [STATES][B, H]. Of 16-bit floats it also holds what they would
+//   round: forward h, of even and of odd steps, and c, all [B, H]; backward du, of even and of odd
+//   steps, [B, GATES * H].
 // Launch:
 //   COLUMNS x (256 / COLUMNS) items, SLICES times, a work-group: global (COLUMNS * tiles of H,
 //   256 / COLUMNS * ceil(B / (256 / COLUMNS * EACH)), SLICES). A step needs what all work-groups of
@@ -35,6 +37,7 @@
 #include "cells.h"
 #include "dtype.h"
 #include "math.h"
+#include "rnn_tiles.h"
 
 #ifndef X
 #error "rnn_tiled.cl: X is not defined: dtype of all operands"
@@ -42,11 +45,11 @@
 #if !defined(CELL_TYPE) || !defined(LENGTHS) || !defined(INDEX) || !defined(OWN_MATH)
 #error "rnn_tiled.cl: CELL_TYPE, LENGTHS, INDEX and OWN_MATH must be defined"
 #endif
-#if !defined(COLUMNS) || !defined(EACH) || !defined(TILE_K) || !defined(SLICES)
-#error "rnn_tiled.cl: COLUMNS, EACH, TILE_K and SLICES must be defined"
+#if !defined(COLUMNS) || !defined(EACH) || !defined(TILE_K)
+#error "rnn_tiled.cl: COLUMNS, EACH and TILE_K must be defined"
 #endif
-#ifndef EDGES
-#error "rnn_tiled.cl: EDGES is not defined: whether tiles reach past an end"
+#if !defined(SLICES) || !defined(EDGES)
+#error "rnn_tiled.cl: SLICES and EDGES must be defined"
 #endif
 
 #define ACC ARITH(X)
@@ -64,83 +67,50 @@ typedef ARITH4(X) FOUR;
 #define BLOCKS 1
 #define ALONG_K 0
 #endif
-// One vector of padding: neighbours that read vectors of neighbouring lines do not meet.
-#define LINE (TILE_K + 4)
-// An item brings every BY-th line of a tile, at one k; or of W, along the units, every BY_K-th k.
-#define BY (256 / TILE_K)
-#define BY_K (256 / COLUMNS)
-#define BROUGHT_A ((ROWS * EACH + BY - 1) / BY)
-#define BROUGHT_W (COLUMNS * BLOCKS * TILE_K / 256)
-// Few rows are brought by some of the items.
-#define BRINGS_A(l) (ROWS * EACH % BY == 0 || line + (l) * BY < ROWS * EACH)
-#if ALONG_K
-#define W_ROW(l) ((l) * BY / COLUMNS * H + (l) * BY % COLUMNS)
-#define W_AT(l) (W_ROW(l) * H)
-#define W_INSIDE(l) (line + (l) * BY % COLUMNS < columns && k0 + k < stop)
-#define W_TO(l) ((line + (l) * BY) * LINE + k)
-#else
-#define W_AT(l) ((l) * BY_K * H)
-#define W_INSIDE(l) (w_line < columns && k0 + w_k + (l) * BY_K < stop)
-#define W_TO(l) (w_line * LINE + w_k + (l) * BY_K)
-#endif
-#define FETCH                                                                            \
-  _Pragma("unroll") for (int l = 0; l < BROUGHT_A; l++) {                                \
-    const bool inside =                                                                  \
-        BRINGS_A(l) && (!EDGES || (line + l * BY < rows && k0 + k < stop));              \
-    next_a[l] = inside ? LOAD(X, a, l * BY * depth) : (ACC)0;                            \
-  }                                                                                      \
-  _Pragma("unroll") for (int l = 0; l < BROUGHT_W; l++)                                  \
-      next_w[l] = !EDGES || W_INSIDE(l) ? LOAD(X, w, W_AT(l)) : (ACC)0;
-#define KEEP                                                                             \
-  _Pragma("unroll") for (int l = 0; l < BROUGHT_A; l++)                                  \
-      if (BRINGS_A(l)) ((__local ACC *)tile_a)[(line + l * BY) * LINE + k] = next_a[l];  \
-  _Pragma("unroll") for (int l = 0; l < BROUGHT_W; l++)                                  \
-      ((__local ACC *)tile_w)[W_TO(l)] = next_w[l];
 
-// Sums, for rows y, y + ROWS, .. and the column x of the item, over k < depth, of a[row][k] times
-// W[block * H + column][k] or W[k][column]; those of slice 0 are whole. Inlined as the product of
-// matmul_tiled.cl is.
+// Sums, for rows y, y + ROWS, .. and the column x of the item, over k < depth, of a[row][k] (of
+// `first` where that is given) times W[block * H + column][k] or W[k][column]; those of slice 0 are
+// whole. Inlined as the product of matmul_tiled.cl is.
 __attribute__((always_inline)) static inline void KERNEL_NAME(product)(
-    __global const STORAGE(X) *a, const INDEX rows, __global const STORAGE(X) *w,
-    const INDEX columns, const INDEX H, const INDEX depth, __local FOUR *tiles_a,
+    __global const ACC *a, __global const STORAGE(X) *first, const INDEX rows,
+    __global const STORAGE(X) *w, const INDEX columns, const INDEX H, const INDEX depth,
+    __local FOUR *tiles_a,
     __local FOUR *tiles_w, __local ACC *joined, ACC *sum) {
   const int x = (int)get_local_id(0), y = (int)get_local_id(1), slice = (int)get_local_id(2);
   const int item = y * COLUMNS + x;
   const int line = item / TILE_K, k = item % TILE_K;
-  __local FOUR *tile_a = tiles_a + slice * (ROWS * EACH * LINE / 4);
-  __local FOUR *tile_w = tiles_w + slice * (COLUMNS * BLOCKS * LINE / 4);
+  __local FOUR *tile_a = tiles_a + slice * (ROWS * EACH * RNN_LINE / 4);
+  __local FOUR *tile_w = tiles_w + slice * (COLUMNS * BLOCKS * RNN_LINE / 4);
   const INDEX span = (depth + SLICES * TILE_K - 1) / (SLICES * TILE_K) * TILE_K;
   const INDEX begin = slice * span, stop = min(begin + span, depth);
+  // W lies along k, or along the units.
+  const int w_line = ALONG_K ? line : x, w_k = ALONG_K ? k : y;
   a += line * depth + begin + k;
-#if ALONG_K
-  w += line * H + begin + k;
-#else
-  const int w_line = x, w_k = y;
-  w += w_line + (begin + w_k) * H;
-#endif
-  ACC next_a[BROUGHT_A], next_w[BROUGHT_W];
-  for (int i = 0; i < EACH * BLOCKS; i++) sum[i] = 0;
+  if (!PLAIN(X) && first) first += line * depth + begin + k;
+  w += ALONG_K ? w_line * H + begin + w_k : w_line + (begin + w_k) * H;
+  ACC next_a[RNN_LEFT], next_w[RNN_RIGHT];
   INDEX k0 = begin;
-  FETCH
+  for (int i = 0; i < EACH * BLOCKS; i++) sum[i] = 0;
+  RNN_FETCH
   for (INDEX done = 0; done < span; done += TILE_K) {
     barrier(CLK_LOCAL_MEM_FENCE);
-    KEEP
+    RNN_KEEP
     barrier(CLK_LOCAL_MEM_FENCE);
     k0 += TILE_K;
     a += TILE_K;
+    if (!PLAIN(X) && first) first += TILE_K;
     w += ALONG_K ? TILE_K : TILE_K * H;
     if (EDGES || done + TILE_K < span) {  // on their way while those that are here are multiplied
-      FETCH
+      RNN_FETCH
     }
     _Pragma("unroll") for (int q = 0; q < TILE_K / 4; q++) {
       FOUR at[EACH];
       _Pragma("unroll") for (int r = 0; r < EACH; r++)
-          at[r] = tile_a[(y + r * ROWS) * (LINE / 4) + q];
+          at[r] = tile_a[(y + r * ROWS) * (RNN_LINE / 4) + q];
       _Pragma("unroll") for (int g = 0; g < BLOCKS; g++) {
-        const FOUR wt = tile_w[(g * COLUMNS + x) * (LINE / 4) + q];
+        const FOUR wt = tile_w[(g * COLUMNS + x) * (RNN_LINE / 4) + q];
         _Pragma("unroll") for (int r = 0; r < EACH; r++) {
-          ACC s = sum[r * BLOCKS + g];
-          s = fma(at[r].s0, wt.s0, s);
+          ACC s = fma(at[r].s0, wt.s0, sum[r * BLOCKS + g]);
           s = fma(at[r].s1, wt.s1, s);
           s = fma(at[r].s2, wt.s2, s);
           sum[r * BLOCKS + g] = fma(at[r].s3, wt.s3, s);
@@ -161,9 +131,9 @@ __attribute__((always_inline)) static inline void KERNEL_NAME(product)(
   }
 #endif
 }
-#define TILES                                                        \
-  __local FOUR tiles_a[SLICES * ROWS * EACH * LINE / 4];             \
-  __local FOUR tiles_w[SLICES * COLUMNS * BLOCKS * LINE / 4];        \
+#define TILES                                                              \
+  __local FOUR tiles_a[SLICES * ROWS * EACH * RNN_LINE / 4];             \
+  __local FOUR tiles_w[SLICES * COLUMNS * BLOCKS * RNN_LINE / 4];        \
   __local ACC joined[SLICES > 1 ? (SLICES - 1) * EACH * BLOCKS * 256 : 1];
 
 #ifdef USE_rnn_tiled_forward
@@ -178,8 +148,12 @@ void KERNEL_NAME(rnn_tiled_forward)(
 #if LENGTHS
     __global const int *lengths, const long lengths0,
 #endif
-    __global STORAGE(X) *states, const long states0, const INDEX T, const INDEX B, const INDEX H,
-    const INDEX first, const INDEX last, const INDEX tiles, const int reverse, const int keep) {
+    __global STORAGE(X) *states, const long states0,
+#if !PLAIN(X)
+    __global ACC *carried, const long carried0,
+#endif
+    const INDEX T, const INDEX B, const INDEX H, const INDEX first, const INDEX last,
+    const INDEX tiles, const int reverse, const int keep) {
   TILES
   const int x = (int)get_local_id(0), y = (int)get_local_id(1);
   const INDEX top = (INDEX)get_group_id(1) * (ROWS * EACH);
@@ -189,12 +163,26 @@ void KERNEL_NAME(rnn_tiled_forward)(
   for (INDEX s = first; s <= last; s++) {
     const INDEX t = reverse ? T - s : s - 1;
     __global STORAGE(X) *h_out = out + (reverse ? end - s : s) * size;
-    // The first states lie among the operands; they are copied for those that read them later.
     const INDEX back = reverse ? size : -size;
-    __global const STORAGE(X) *h_from = s == 1 ? h_first + h_first0 : h_out + back;
 #if STATES == 2
     __global STORAGE(X) *c_out = out + (reverse ? s : end - s) * size;
-    __global const STORAGE(X) *c_from = s == 1 ? c_first + c_first0 : c_out - back;
+#endif
+    // The first states lie among the operands; they are copied for those that read them later.
+#if PLAIN(X)
+    __global const ACC *h_from = s == 1 ? h_first + h_first0 : h_out + back;
+#if STATES == 2
+    __global const ACC *c_from = s == 1 ? c_first + c_first0 : c_out - back;
+#endif
+#define BEFORE(from, first, first0, at) from[at]
+#define GIVEN 0
+#else
+    __global ACC *h_from = carried + carried0 + (s + 1) % 2 * size;
+    __global ACC *h_to = carried + carried0 + s % 2 * size;
+#if STATES == 2
+    __global ACC *c_from = carried + carried0 + 2 * size;
+#endif
+#define BEFORE(from, first, first0, at) (s == 1 ? LOAD(X, first, first0 + at) : from[at])
+#define GIVEN (s == 1 ? h_first + h_first0 + top * H : 0)
 #endif
     for (INDEX tile = 0; tile < tiles; tile++) {
       const INDEX left = ((INDEX)get_group_id(0) * tiles + tile) * COLUMNS;
@@ -209,8 +197,8 @@ void KERNEL_NAME(rnn_tiled_forward)(
           input[r * GATES + g] =
               mine && b < B ? LOAD(X, pre, pre0 + ((t * B + b) * GATES + g) * H + j) : (ACC)0;
         }
-      KERNEL_NAME(product)(h_from + top * H, B - top, W + w0 + left * H, H - left, H, H, tiles_a,
-                           tiles_w, joined, sum);
+      KERNEL_NAME(product)(h_from + top * H, GIVEN, B - top, W + w0 + left * H, H - left, H, H,
+                           tiles_a, tiles_w, joined, sum);
       for (int r = 0; r < EACH; r++) {
         const INDEX b = top + y + r * ROWS, at = b * H + j;
         if (!mine || b >= B) continue;
@@ -218,10 +206,10 @@ void KERNEL_NAME(rnn_tiled_forward)(
         ACC *u = sum + r * GATES;
         ACC h0[1], h[1];
         for (int g = 0; g < GATES; g++) u[g] += own[g];
-        h0[0] = LOAD(X, h_from, at);
+        h0[0] = BEFORE(h_from, h_first, h_first0, at);
 #if STATES == 2
         ACC c0[1], c[1];
-        c0[0] = LOAD(X, c_from, at);
+        c0[0] = BEFORE(c_from, c_first, c_first0, at);
 #endif
 #if KEPT
         ACC kept[KEPT];
@@ -238,6 +226,12 @@ void KERNEL_NAME(rnn_tiled_forward)(
         STORE(X, h_out, at, h[0]);
 #if STATES == 2
         STORE(X, c_out, at, c[0]);
+#endif
+#if !PLAIN(X)
+        h_to[at] = h[0];
+#if STATES == 2
+        c_from[at] = c[0];
+#endif
 #endif
         if (s == 1) {
           STORE(X, out, (reverse ? end : 0) * size + at, h0[0]);
@@ -284,9 +278,17 @@ void KERNEL_NAME(rnn_tiled_backward)(
 #if STATES == 2
   __global ACC *dc_carried = dh_carried + size;
 #endif
+#if !PLAIN(X)
+  __global ACC *du_carried = dh_carried + STATES * size;
+#endif
   for (INDEX s = first; s >= last; s--) {
     const INDEX t = reverse ? T - s : s - 1;
-    const INDEX t_after = reverse ? t - 1 : t + 1;
+#if PLAIN(X)
+    __global const ACC *du_after = du_out + (reverse ? t - 1 : t + 1) * GATES * size;
+#else
+    __global const ACC *du_after = du_carried + (s + 1) % 2 * GATES * size;
+    __global ACC *du_now = du_carried + s % 2 * GATES * size;
+#endif
     for (INDEX tile = 0; tile < tiles; tile++) {
       const INDEX left = ((INDEX)get_group_id(0) * tiles + tile) * COLUMNS;
       const INDEX j = left + x;
@@ -294,8 +296,8 @@ void KERNEL_NAME(rnn_tiled_backward)(
       ACC sum[EACH];
       for (int r = 0; r < EACH; r++) sum[r] = 0;
       if (s < T)
-        KERNEL_NAME(product)(du_out + (t_after * B + top) * GATES * H, B - top, W + w0 + left,
-                             H - left, H, GATES * H, tiles_a, tiles_w, joined, sum);
+        KERNEL_NAME(product)(du_after + top * GATES * H, 0, B - top, W + w0 + left, H - left, H,
+                             GATES * H, tiles_a, tiles_w, joined, sum);
       for (int r = 0; r < EACH; r++) {
         const INDEX b = top + y + r * ROWS, at = b * H + j;
         if (!mine || b >= B) continue;
@@ -344,6 +346,9 @@ void KERNEL_NAME(rnn_tiled_backward)(
 #if CELL(_APART)
           STORE(X, du_out, ((t * B + b) * GATES + g) * H + j, du[g]);
 #endif
+#if !PLAIN(X)
+          du_now[(b * GATES + g) * H + j] = du[g];
+#endif
         }
       }
     }
@@ -361,16 +366,6 @@ void KERNEL_NAME(rnn_tiled_backward)(
 #undef ROWS
 #undef BLOCKS
 #undef ALONG_K
-#undef LINE
-#undef BY
-#undef BY_K
-#undef BROUGHT_A
-#undef BROUGHT_W
-#undef BRINGS_A
-#undef W_ROW
-#undef W_AT
-#undef W_INSIDE
-#undef W_TO
-#undef FETCH
-#undef KEEP
+#undef BEFORE
+#undef GIVEN
 #undef TILES

@@ -219,9 +219,12 @@ def _tiled(target: Target, of: Pass, x: Layout) -> list[Launch]:
     size = (columns * (1 if whole else tiles), rows * ceil_div(b, rows * each), slices)
     inputs = [In(i) for i in of.inputs]
     inputs.insert(of.place, In(of.weight))
+    carried = 0 if of.forward else cell.states
+    if x.dtype.itemsize < itemsize:
+        carried += 1 + cell.states if of.forward else 2 * cell.gates
     results: list[Argument] = [Out()]
-    if not of.forward:
-        results.append(Scratch("carried", cell.states * b * h * itemsize, itemsize))
+    if carried:
+        results.append(Scratch("carried", carried * b * h * itemsize, itemsize))
     steps = range(1, t + 1) if of.forward else range(t, -1, -1)
     spans = [(steps[0], steps[-1])] if whole else [(s, s) for s in steps]
     entry = "rnn_tiled_forward" if of.forward else "rnn_tiled_backward"
