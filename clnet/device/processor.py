@@ -51,10 +51,14 @@ def name_processor(raw: Any) -> None:
         ctypes.c_uint64.from_address(where).value = ctypes.addressof(name)
 
 
-def name_given(raw: Any) -> str:
-    """Return the name that `name_processor` gave a device, empty where it gave none."""
+def option(raw: Any) -> str:
+    """Return what the compiler's options need for a device that was given a name, with a space.
+
+    PoCL's own cache knows LLVM's name only: without this it would give a kernel built for one CPU
+    to another, which may be able to do less.
+    """
     name = _kept.get(raw.int_ptr)
-    return "" if name is None else name.value.decode()
+    return "" if name is None else f" -DCLNET_PROCESSOR={name.value.decode()}"
 
 
 def name_of(cpuinfo: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from clnet.device import capabilities, loader, processor, profiling
+from clnet.device import capabilities, loader, profiling
 from clnet.device.memory import Buffer, Memory, Wrapped
 from clnet.device.opencl import cl, device_error, is_exhaustion
 from clnet.device.programs import Kernel, Programs
@@ -89,7 +89,6 @@ class Device:
             self.raw.version,
             self.driver,
             loader.settings_and_libraries(),
-            processor.name_given(self.raw),
         )
         return "\0".join(facts)
 

@@ -75,24 +75,35 @@ def test_memory_that_cannot_be_read_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "given"),
-    [("avx512f avx512bw avx512cd avx512dq avx512vl fma", "skylake-avx512"), ("avx2 fma", "")],
+    ("known", "flags", "given"),
+    [
+        (b"znver3", "avx512f avx512bw avx512cd avx512dq avx512vl fma", b"skylake-avx512"),
+        (b"znver3", "avx2 fma f16c bmi1 bmi2 abm movbe", b"znver3"),  # a Zen 3
+        (b"znver4", "avx512f avx512bw avx512cd avx512dq avx512vl fma", b"znver4"),
+        (b"generic", "avx2 fma f16c bmi1 bmi2 abm movbe", b"haswell"),
+    ],
 )
-def test_zen_3_is_replaced_where_there_is_avx_512(
-    flags: str, given: str, monkeypatch: pytest.MonkeyPatch
+def test_a_name_is_given_where_it_says_more(
+    known: bytes, flags: str, given: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memory, kept = _device(0, b"znver3")
-    maps = Path("/proc/self/maps").read_text()
-    files = {"/proc/self/maps": maps, "/proc/cpuinfo": f"flags : {flags}"}
-    monkeypatch.setattr(processor, "Path", lambda name: SimpleNamespace(
-        read_text=lambda **_: files[name]))  # fmt: skip
+    memory, kept = _device(7, known)
+    raw = SimpleNamespace(
+        int_ptr=ctypes.addressof(memory),
+        platform=SimpleNamespace(name="Portable Computing Language"),
+    )
+    monkeypatch.setattr(processor, "_kept", {})
+    monkeypatch.setattr(processor.sys, "platform", "linux")
     monkeypatch.setattr(processor.platform, "machine", lambda: "x86_64")
-    platform = SimpleNamespace(name="Portable Computing Language")
-    raw = SimpleNamespace(platform=platform, int_ptr=ctypes.addressof(memory))
+    read = Path.read_text
+    monkeypatch.setattr(
+        Path,
+        "read_text",
+        lambda path, **how: f"flags : {flags}\n" if "cpuinfo" in str(path) else read(path, **how),
+    )
     processor.name_processor(raw)
-    assert processor.name_given(raw) == given
-    assert ctypes.string_at(memory[1]).decode() == (given or "znver3")
-    processor._kept.pop(raw.int_ptr, None)
+    assert ctypes.string_at(memory[1]) == given
+    expected = "" if given == known else f" -DCLNET_PROCESSOR={given.decode()}"
+    assert processor.option(raw) == expected
     del kept
 
 
