@@ -3,10 +3,8 @@
 
     python benchmarks/compare.py [--rounds 5] [--only PART OF A TITLE] [--write]
     TORCH_DEVICE=cuda python benchmarks/compare.py      PyTorch on the GPU (float32, TF32 off)
-    python benchmarks/compare.py --implementations NAME=FOLDER NAME=FOLDER
-
-The libraries are PyTorch, JAX, NumPy, tinygrad (on OpenCL) and CLBlast. With `--implementations` it
-is clnet itself, on the OpenCL implementations that `OCL_ICD_VENDORS=FOLDER` shows.
+    python benchmarks/compare.py --opencl debian=FOLDER --opencl pypi=FOLDER
+        clnet alone, on OpenCL implementations whose vendor files (.icd) are in these folders
 
 Every contender works in a process of its own, and all are asked in turn, so that a drift of the
 machine's load meets all alike; a figure is the median over rounds of the median of a round. Every
@@ -33,23 +31,15 @@ from work import WORK, framework
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
-COLUMNS = {
+CONTENDERS = {
     "clnet": "clnet",
     "compiled": "compiled",
     "torch": "PyTorch",
     "jax": "JAX jit",
     "numpy": "NumPy",
+    "tinygrad": "tinygrad",
+    "clblast": "CLBlast",
 }
-RATIOS = {
-    "PyTorch / clnet": ("torch", "clnet"),
-    "PyTorch / compiled": ("torch", "compiled"),
-    "JAX / clnet": ("jax", "clnet"),
-    "tinygrad / clnet": ("tinygrad", "clnet"),
-    "CLBlast / clnet": ("clblast", "clnet"),
-}
-OPTIONAL = ("tinygrad / clnet", "CLBlast / clnet")  # columns only where there are figures
-CONTENDERS = (*COLUMNS, "tinygrad", "clblast")
-Found = dict[str, dict[str, float | None]]
 
 
 def serve(name: str) -> None:
@@ -80,24 +70,27 @@ def serve(name: str) -> None:
         print(json.dumps(statistics.median(times)), flush=True)
 
 
-def measure(
-    rounds: int, contenders: dict[str, tuple[str, str, dict[str, str]]], only: list[str]
-) -> Found:
-    """Return seconds by work and contender (None: cannot do it, or is not installed).
-
-    A contender is an interpreter, whom it serves, and what its environment has besides ours.
-    """
-    servers = {
-        name: subprocess.Popen(
-            [python, __file__, "--serve", served],
-            env={**os.environ, **environment},
+def contenders(pythons: dict[str, str], folders: dict[str, str]) -> dict[str, subprocess.Popen]:
+    """Start a process for each library, or for clnet on each OpenCL implementation."""
+    found = {}
+    for name in folders or CONTENDERS:
+        python, library = pythons.get(name, sys.executable), "clnet" if folders else name
+        vendors = {"OCL_ICD_VENDORS": folders[name]} if folders else {}
+        found[name] = subprocess.Popen(
+            [python, __file__, "--serve", library],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env={**os.environ, **vendors},
         )
-        for name, (python, served, environment) in contenders.items()
-    }
-    found: Found = {}
+    return found
+
+
+def measure(
+    rounds: int, servers: dict[str, subprocess.Popen], only: list[str]
+) -> dict[str, dict[str, float | None]]:
+    """Return seconds by work and contender (None: cannot do it, or is not installed)."""
+    found: dict[str, dict[str, float | None]] = {}
     for title in (t for t in WORK if not only or any(part in t for part in only)):
         times: dict[str, list[float]] = {name: [] for name in servers}
         for _ in range(rounds):
@@ -123,65 +116,50 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def milliseconds(seconds: float | None) -> str:
-    """Return a cell of the table."""
-    return "" if seconds is None else f"{seconds * 1e3:.3g}"
-
-
 def ratio(row: dict[str, float | None], peer: str, own: str) -> str:
-    """Return a cell of the table: how many times as long the peer takes."""
+    """Return a peer's time over ours, empty where one is not known."""
     a, b = row[peer], row[own]
     return f"{a / b:.2f}" if a and b else ""
 
 
-def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """Return a table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines).replace(" --- ", "---")
+def table(
+    found: dict[str, dict[str, float | None]], names: dict[str, str], pairs: list[tuple[str, str]]
+) -> str:
+    """Return times in milliseconds, by contender, and ratios of pairs, as Markdown.
+
+    Contenders without a time have no column.
+    """
+    names = {n: title for n, title in names.items() if any(row[n] for row in found.values())}
+    pairs = [(a, b) for a, b in pairs if a in names and b in names]
+    titles = ["work", *names.values(), *(f"{names[a]} / {names[b]}" for a, b in pairs)]
+    lines = [f"| {' | '.join(titles)} |", f"|{len(titles) * '---|'}"]
+    for title, row in found.items():
+        cells = [f"{t * 1e3:.3g}" if (t := row[n]) is not None else "" for n in names]
+        cells += [ratio(row, *pair) for pair in pairs]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
-def page(found: Found, device: str, rounds: int) -> str:
-    """Return the results as Markdown."""
-    shown = [
-        (name, pair)
-        for name, pair in RATIOS.items()
-        if name not in OPTIONAL or any(row[pair[0]] for row in found.values())
-    ]
-    rows = [
-        [title, *(milliseconds(row[name]) for name in COLUMNS), *(ratio(row, *p) for _, p in shown)]
-        for title, row in found.items()
-    ]
-    return (
-        f"## {device}\n\n{datetime.date.today()}, {os.cpu_count()} cores of {processor()}, PyTorch "
-        f"on {os.environ.get('TORCH_DEVICE', 'cpu')}. Medians of {rounds} rounds.\n\n"
-    ) + markdown(["work", *COLUMNS.values(), *(name for name, _ in shown)], rows)
+def conditions(rounds: int) -> str:
+    """Return when, and on what machine."""
+    return f"{datetime.date.today()}, {os.cpu_count()} cores of {processor()}, {rounds} rounds."
 
 
-def implementations_page(found: Found, folders: dict[str, str], rounds: int) -> str:
-    """Return clnet's results on two implementations or more, each beside the first."""
-    first, *others = folders
-    rows = [
-        [
-            title,
-            *(milliseconds(row[name]) for name in folders),
-            *(ratio(row, first, name) for name in others),
-        ]
-        for title, row in found.items()
-    ]
-    return (
-        f"## {' and '.join(others)} beside {first}\n\n{datetime.date.today()}, clnet on "
-        f"{os.cpu_count()} cores of {processor()}. Medians of {rounds} rounds; "
-        f"above 1 it is slower on {first}.\n\n"
-        + "".join(f"- {name}: {device_of(folder)}\n" for name, folder in folders.items())
-        + "\n"
-    ) + markdown(["work", *folders, *(f"{first} / {name}" for name in others)], rows)
+def page(found: dict[str, dict[str, float | None]], device: str, rounds: int) -> str:
+    """Return the results beside those of other libraries."""
+    pairs = [("torch", "clnet"), ("torch", "compiled")]
+    pairs += [(peer, "clnet") for peer in ("jax", "tinygrad", "clblast")]
+    on = os.environ.get("TORCH_DEVICE", "cpu")
+    text = f"{conditions(rounds)} PyTorch on {on}."
+    return f"## {device}\n\n{text}\n\n{table(found, CONTENDERS, pairs)}\n"
 
 
-def device_of(folder: str) -> str:
-    """Return the device that clnet chooses where a folder's implementations are seen."""
-    command = [sys.executable, "-c", "import clnet; print(clnet.device())"]
-    environment = {**os.environ, "OCL_ICD_VENDORS": folder, "PYTHONPATH": str(ROOT)}
-    return subprocess.check_output(command, env=environment, text=True).strip()
+def implementations_page(found: dict[str, dict[str, float | None]], rounds: int) -> str:
+    """Return the results of clnet on OpenCL implementations, the others' over the last one's."""
+    *others, last = next(iter(found.values()))
+    names = {name: name for name in (*others, last)}
+    pairs = [(other, last) for other in others]
+    return f"## {' and '.join(names)}\n\n{conditions(rounds)}\n\n{table(found, names, pairs)}\n"
 
 
 def write_section(text: str) -> None:
@@ -197,29 +175,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5, help="default: 5")
     parser.add_argument("--python", action="append", default=[], metavar="NAME=PATH")
+    parser.add_argument("--opencl", action="append", default=[], metavar="NAME=FOLDER")
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="PART", help="of the titles of the work to do"
     )
-    parser.add_argument("--implementations", nargs="+", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--write", action="store_true", help="write benchmarks/RESULTS.md")
     parser.add_argument("--serve", choices=CONTENDERS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         serve(options.serve)
         return
-    contenders: dict[str, tuple[str, str, dict[str, str]]]
-    if options.implementations:
-        folders = dict(given.rsplit("=", 1) for given in options.implementations)
-        contenders = {
-            name: (sys.executable, "clnet", {"OCL_ICD_VENDORS": folder})
-            for name, folder in folders.items()
-        }
-        found = measure(options.rounds, contenders, options.only)
-        text = implementations_page(found, folders, options.rounds)
+    pythons, folders = (
+        dict(given.split("=", 1) for given in each) for each in (options.python, options.opencl)
+    )
+    found = measure(options.rounds, contenders(pythons, folders), options.only)
+    if folders:
+        text = implementations_page(found, options.rounds)
     else:
-        pythons = dict(given.split("=", 1) for given in options.python)
-        contenders = {n: (pythons.get(n, sys.executable), n, {}) for n in CONTENDERS}
-        found = measure(options.rounds, contenders, options.only)
         f, _ = framework("clnet")
         text = page(found, str(f.device()), options.rounds)
     print(text)

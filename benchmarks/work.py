@@ -18,7 +18,6 @@ ROOT = Path(__file__).resolve().parents[1]
 Step = Callable[[], Any]
 Work = tuple[Step, Callable[[], Any]] | None
 ROWS = 4096
-JITTED = ("jax", "tinygrad")
 
 
 def framework(name: str) -> tuple[Any, Callable[[], Any]]:
@@ -41,27 +40,34 @@ def framework(name: str) -> tuple[Any, Callable[[], Any]]:
     return torch, torch.cuda.synchronize if on == "cuda" else lambda: None
 
 
-def jitted(name: str, f: Callable[..., Any], *arrays: np.ndarray) -> Work:
-    """A function of arrays, compiled by JAX or, on OpenCL, by tinygrad."""
-    if name == "jax":
-        import jax
-
-        # GPUs would round the operands to TF32.
-        jax.config.update("jax_default_matmul_precision", "highest")
-        compiled, given = jax.jit(f), [jax.numpy.asarray(a) for a in arrays]
-        return lambda: compiled(*given).block_until_ready(), lambda: None
+def tinygrad_step(function: Callable[..., Any], *arrays: np.ndarray) -> Work:
+    """Return tinygrad's step, replayed on the first OpenCL device that it finds."""
     os.environ.setdefault("DEV", "CL")
-    import tinygrad
+    from tinygrad import Device, Tensor, TinyJit
 
-    wait = tinygrad.Device[tinygrad.Device.DEFAULT].synchronize
-    recorded = tinygrad.TinyJit(lambda *given: f(*given).realize())
-    tensors = [tinygrad.Tensor(a).realize() for a in arrays]
-    return lambda: recorded(*tensors), wait
+    operands = [Tensor(a).realize() for a in arrays]
+    step = TinyJit(lambda *given: function(*given).realize())
+    return lambda: step(*operands), Device[Device.DEFAULT].synchronize
 
 
 def random(*shape: int) -> np.ndarray:
     """Return normal float32 numbers, the same for all contenders."""
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def clblast_product(a: np.ndarray, b: np.ndarray, turned: bool) -> Work:
+    """Return CLBlast's product on the device that clnet chooses; None without its library."""
+    sys.path.insert(0, str(ROOT))
+    import clnet
+    from clnet.cli.bench import clblast
+
+    try:
+        clblast.library()
+    except OSError:
+        return None
+    queue = clblast.queue_on(clnet.device().index)
+    x, y = clblast.matrix(queue, a), clblast.matrix(queue, b)
+    return lambda: clblast.matmul(x, y, turned), lambda: None
 
 
 def matmul(name: str, m: int, n: int, k: int, turned: str = "") -> Work:
@@ -71,21 +77,21 @@ def matmul(name: str, m: int, n: int, k: int, turned: str = "") -> Work:
     b = np.ascontiguousarray(b.T).T if "b" in turned else b
     if name == "numpy":
         return lambda: a @ b, lambda: None
-    if name in JITTED:
-        stored = (a.T if "a" in turned else a, b.T if "b" in turned else b)
-        return jitted(
-            name,
-            lambda x, y: (x.T if "a" in turned else x) @ (y.T if "b" in turned else y),
-            *stored,
+    if name == "tinygrad":
+        # A matrix stored by columns is the transpose of one stored by rows.
+        stored = [a.T if "a" in turned else a, b.T if "b" in turned else b]
+        return tinygrad_step(
+            lambda x, y: (x.T if "a" in turned else x) @ (y.T if "b" in turned else y), *stored
         )
     if name == "clblast":
-        c, _ = framework("clnet")
-        from clnet.cli.bench.clblast import Product
+        return None if "a" in turned else clblast_product(a, b.T if turned else b, bool(turned))
+    if name == "jax":
+        import jax
 
-        try:
-            return Product(c.device(), a, b), lambda: None
-        except c.errors.ClnetError:  # it is not installed
-            return None
+        # GPUs would round the operands to TF32.
+        jax.config.update("jax_default_matmul_precision", "highest")
+        f, x, y = jax.jit(lambda x, y: x @ y), jax.numpy.asarray(a), jax.numpy.asarray(b)
+        return lambda: f(x, y).block_until_ready(), lambda: None
     c, wait = framework(name)
     # A tensor of an array stored by columns would be stored by rows.
     p = c.tensor(a.T).T if "a" in turned else c.tensor(a)
@@ -98,8 +104,13 @@ def total(name: str, shape: tuple[int, ...], axis: int | None) -> Work:
     a = random(*shape)
     if name == "numpy":
         return lambda: a.sum(axis), lambda: None
-    if name in JITTED:
-        return jitted(name, lambda x: x.sum(axis), a)
+    if name == "jax":
+        import jax
+
+        f, x = jax.jit(lambda x: x.sum(axis)), jax.numpy.asarray(a)
+        return lambda: f(x).block_until_ready(), lambda: None
+    if name == "tinygrad":
+        return tinygrad_step(lambda x: x.sum(axis), a)
     if name in ("compiled", "clblast"):
         return None
     c, wait = framework(name)
@@ -116,9 +127,11 @@ def function(name: str, of: str) -> Work:
     if name == "jax":
         import jax
 
-        return jitted(name, getattr(jax.numpy, of, None) or getattr(jax.scipy.special, of), a)
+        f = jax.jit(getattr(jax.numpy, of, None) or getattr(jax.scipy.special, of))
+        x = jax.numpy.asarray(a)
+        return lambda: f(x).block_until_ready(), lambda: None
     if name == "tinygrad":
-        return jitted(name, lambda x: getattr(x, of)(), a)
+        return tinygrad_step(lambda x: getattr(x, of)(), a)
     if name in ("compiled", "clblast"):
         return None
     c, wait = framework(name)
@@ -134,9 +147,11 @@ def chain(name: str) -> Work:
     if name == "jax":
         import jax
 
-        return jitted(name, lambda x, y: jax.numpy.tanh(x * y + x) * y, a, b)
+        f = jax.jit(lambda x, y: jax.numpy.tanh(x * y + x) * y)
+        x, y = jax.numpy.asarray(a), jax.numpy.asarray(b)
+        return lambda: f(x, y).block_until_ready(), lambda: None
     if name == "tinygrad":
-        return jitted(name, lambda x, y: (x * y + x).tanh() * y, a, b)
+        return tinygrad_step(lambda x, y: (x * y + x).tanh() * y, a, b)
     if name == "clblast":
         return None
     c, wait = framework(name)
@@ -156,8 +171,11 @@ def tiny(name: str) -> Work:
     if name == "numpy":
         return lambda: thousand(a, b), lambda: None
     if name == "jax":
-        return jitted(name, thousand, a, b)
-    if name in ("tinygrad", "clblast"):  # tinygrad nests more brackets than a compiler takes
+        import jax
+
+        f, x, y = jax.jit(thousand), jax.numpy.asarray(a), jax.numpy.asarray(b)
+        return lambda: f(x, y).block_until_ready(), lambda: None
+    if name in ("tinygrad", "clblast"):  # tinygrad takes minutes to compile it
         return None
     c, wait = framework(name)
     p, q = c.tensor(a), c.tensor(b)
@@ -309,11 +327,8 @@ def language_model(name: str) -> Work:
 
 def rows(name: str, of: str, backward: bool) -> Work:
     """Softmax, layer norm or cross entropy of 4096 x 4096 floats, with its gradients if asked."""
-    if name == "tinygrad" and not backward and of == "softmax":
-        return jitted(name, lambda x: x.softmax(-1), random(ROWS, ROWS))
-    if name == "tinygrad" and not backward and of == "layer_norm":
-        ones, zeros = np.ones(ROWS, np.float32), np.zeros(ROWS, np.float32)
-        return jitted(name, lambda x, w, b: x.layernorm() * w + b, random(ROWS, ROWS), ones, zeros)
+    if name == "tinygrad" and of == "softmax" and not backward:
+        return tinygrad_step(lambda x: x.softmax(-1), random(ROWS, ROWS))
     if not torch_like(name) or name == "compiled":
         return None
     c, wait = framework(name)

@@ -15,9 +15,8 @@
 //   reduce_plain    one item takes `each` neighbouring outputs: global >=
 //                   ceil(outputs * chunks / each), padded to LOCAL
 //   reduce_rows     the same with a work-group of one item; wants the last reduced dim contiguous
-//   reduce_columns  a work-group of one item takes REDUCE_COLUMNS neighbours along the last kept
-//                   dim, whose stride in x is 1: global (ceil(columns / REDUCE_COLUMNS), rows,
-//                   chunks)
+//   reduce_columns  a work-group of one item takes COLUMNS neighbours along the last kept dim,
+//                   whose stride in x is 1: global (ceil(columns / COLUMNS), rows, chunks)
 //   reduce_group    a work-group of LOCAL items an output: global (LOCAL, outputs * chunks);
 //                   `one_dim`: there is one reduced dim, of stride xs
 // Entries:
@@ -32,6 +31,7 @@
 //   KEPT     number of kept dims; 1, 2, 3, 4, 8
 //   REDUCED  number of reduced dims; 1, 2, 3, 4, 8
 //   LOCAL    work-items of a work-group (reduce_plain, reduce_group); a power of two
+//   COLUMNS  outputs of a work-group of reduce_columns; 512, 4096
 //   INDEX    type of sizes and offsets; int, long
 // Oracle:
 //   reduce_plain is the plain version; NumPy's reductions in float64.
@@ -61,8 +61,6 @@
 
 #define REDUCE_BLOCK 64     // values added plainly; the error bound grows with it
 #define REDUCE_LANES 64     // independent accumulators of a contiguous walk: four vectors of 16
-// Outputs of a work-group; three such arrays stay in the first-level cache.
-#define REDUCE_COLUMNS 512
 
 #define ACC ARITH(Y)
 #define TERM(p, i) fold_TERM(LOAD(X, p, i))
@@ -164,26 +162,29 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(reduce_
 #endif
 
 #ifdef USE_reduce_columns
+#ifndef COLUMNS
+#error "reduce.cl: COLUMNS is not defined: outputs of a work-group"
+#endif
 // The last kept dim comes as `columns`, and its stride in x is 1; the dims of group k are those
 // before.
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(reduce_columns)(
     __global const STORAGE(X) *restrict x, const long x0, __global STORAGE(Y) *restrict y,
     const long y0, const INDEX columns, const INDEX chunks, const INDEX length, const INDEX total,
     DIMS(KEPT, k), DIMS(REDUCED, r)) {
-  const INDEX left = (INDEX)get_global_id(0) * REDUCE_COLUMNS;
-  const int width = (int)min(columns - left, (INDEX)REDUCE_COLUMNS);
+  const INDEX left = (INDEX)get_global_id(0) * COLUMNS;
+  const int width = (int)min(columns - left, (INDEX)COLUMNS);
   const INDEX row = (INDEX)get_global_id(1);
   const INDEX chunk = (INDEX)get_global_id(2);
   INDEX from = left;
   OFFSET(KEPT, row, k, k, from)
-  ACC sum[REDUCE_COLUMNS], lost[REDUCE_COLUMNS], block[REDUCE_COLUMNS];
-  for (int l = 0; l < REDUCE_COLUMNS; l++) {
+  ACC sum[COLUMNS], lost[COLUMNS], block[COLUMNS];
+  for (int l = 0; l < COLUMNS; l++) {
     sum[l] = fold_START;
     lost[l] = 0;
   }
   const INDEX end = min((chunk + 1) * length, total);
   for (INDEX e = chunk * length; e < end;) {
-    for (int l = 0; l < REDUCE_COLUMNS; l++) block[l] = fold_START;
+    for (int l = 0; l < COLUMNS; l++) block[l] = fold_START;
     for (const INDEX stop = min(end, e + REDUCE_BLOCK); e < stop; e++) {
       INDEX at = 0;
       OFFSET(REDUCED, e, r, r, at)
@@ -252,7 +253,6 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(red
 
 #undef REDUCE_BLOCK
 #undef REDUCE_LANES
-#undef REDUCE_COLUMNS
 #undef ACC
 #undef TERM
 #undef JOIN_TERM

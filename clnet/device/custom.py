@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from clnet.device import processor
 from clnet.device.opencl import cl
 from clnet.device.programs import Kernel
 from clnet.device.runtime import Device
@@ -25,9 +24,7 @@ def custom_kernel(on: Device, path: Path, name: str, options: str = "") -> Kerne
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cl.CompilerWarning)
         try:
-            program = cl.Program(on.context, text).build(
-                options + processor.option(on.raw), cache_dir=False
-            )
+            program = cl.Program(on.context, text).build(options, cache_dir=False)
             return Kernel(cl.Kernel(program, name), KernelSource(path.name, name))
         except cl.Error as error:
             raise BuildError(f"kernel {name} of {path}: {error}", log=str(error)) from error

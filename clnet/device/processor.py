@@ -2,9 +2,9 @@
 
 PoCL asks LLVM what the host's CPU is called when it makes its device, and names it to the compiler
 with every kernel. LLVM calls what it does not know 'generic', and that its compiler refuses
-("unknown target CPU 'generic'"): PyPI's PoCL, with LLVM 14, builds nothing on AMD's Zen 5. Zen 4 it
-takes for Zen 3, which has no AVX-512: products took twice as long as on Debian's PoCL. No setting
-changes the name, so it is changed where the device keeps it.
+("unknown target CPU 'generic'"): PyPI's PoCL, with LLVM 14, builds nothing on AMD's Zen 5. It takes
+Zen 4 for Zen 3, which has no AVX-512: products take twice as long. No setting changes the name, so
+it is changed where the device keeps it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_UNKNOWN, _NEAREST = b"generic\0", b"znver3\0"
+# Names that are replaced: what LLVM does not know and, on CPUs with AVX-512, one without.
+_UNKNOWN, _NARROW = b"generic\0", b"znver3\0"
 # Bytes of PoCL's device in which the pointer to the name is looked for; it stands at 640 in 3.0.
 _DEVICE_BYTES = 1024
 # What a CPU must be able to do for a name, the best first.
@@ -26,22 +27,12 @@ _NAMES = (
 )
 
 
-# What devices point to, by their addresses, for as long as there are devices.
+# What devices point to, for as long as there are devices, by their addresses.
 _kept: dict[int, ctypes.Array[ctypes.c_char]] = {}
 
 
-def option(raw: Any) -> str:
-    """Return what the compiler's options need, as " -D..", for a device that was given a name.
-
-    PoCL's cache knows LLVM's name only: kernels in a folder that other machines share would crash
-    where the CPU can do less.
-    """
-    name = _kept.get(raw.int_ptr)
-    return f" -DCLNET_PROCESSOR={name.value.decode()}" if name else ""
-
-
 def name_processor(raw: Any) -> None:
-    """Give a PoCL device whose CPU has no name, or too small a one, one of like abilities."""
+    """Give a PoCL device whose CPU has no name, a pyopencl device, one of like abilities."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return
     if not raw.platform.name.startswith("Portable Computing Language"):
@@ -51,14 +42,23 @@ def name_processor(raw: Any) -> None:
         facts = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return
-    name = ctypes.create_string_buffer(name_of(facts).encode())
-    ranges = readable(maps)
-    where = pointer_to(_UNKNOWN, raw.int_ptr, ranges)
-    if where is None and name.value.endswith(b"avx512"):
-        where = pointer_to(_NEAREST, raw.int_ptr, ranges)
+    best = name_of(facts)
+    replaced = (_UNKNOWN, _NARROW) if best == _NAMES[0][0] else (_UNKNOWN,)
+    where = pointer_to(replaced, raw.int_ptr, readable(maps))
     if where is not None:
+        name = ctypes.create_string_buffer(best.encode())
         _kept[raw.int_ptr] = name
         ctypes.c_uint64.from_address(where).value = ctypes.addressof(name)
+
+
+def option(raw: Any) -> str:
+    """Return what the compiler's options need for a device that was given a name, with a space.
+
+    PoCL's own cache knows LLVM's name only: without this it would give a kernel built for one CPU
+    to another, which may be able to do less.
+    """
+    name = _kept.get(raw.int_ptr)
+    return "" if name is None else f" -DCLNET_PROCESSOR={name.value.decode()}"
 
 
 def name_of(cpuinfo: str) -> str:
@@ -83,8 +83,8 @@ def readable(maps: str) -> list[tuple[int, int]]:
     return ranges
 
 
-def pointer_to(word: bytes, start: int, ranges: list[tuple[int, int]]) -> int | None:
-    """Return the address of the one pointer to a word in PoCL's device at `start`, if any."""
+def pointer_to(names: tuple[bytes, ...], start: int, ranges: list[tuple[int, int]]) -> int | None:
+    """Return the address of the one pointer to such a name in PoCL's device at `start`, if any."""
 
     def may_read(address: int, nbytes: int) -> bool:
         return any(low <= address and address + nbytes <= high for low, high in ranges)
@@ -94,7 +94,9 @@ def pointer_to(word: bytes, start: int, ranges: list[tuple[int, int]]) -> int | 
         if not may_read(where, 8):
             break
         target = ctypes.c_uint64.from_address(where).value
-        size = len(word)
-        if may_read(target, size) and ctypes.string_at(target, size) == word:
+        if any(
+            may_read(target, len(name)) and ctypes.string_at(target, len(name)) == name
+            for name in names
+        ):
             found.append(where)
     return found[0] if len(found) == 1 else None

@@ -6,15 +6,16 @@ import ctypes.util
 import json
 from dataclasses import replace
 
-import numpy
+import numpy as np
 import pytest
 
+import clnet as cn
 from clnet.cli import bench, main
 from clnet.cli.bench import clblast, peer, report
 from clnet.cli.bench.against import Peers
 from clnet.cli.bench.measure import Figures, figures
 from clnet.cli.bench.work import sizes_of, works
-from clnet.device import device, set_default_device
+from clnet.device import set_default_device
 from clnet.device.limits import Limits
 from clnet.errors import ClnetError
 from clnet.records import OPS
@@ -159,16 +160,27 @@ def test_against_numpy(capsys):
     assert rows["sigmoid"][-1] == "-"  # NumPy has none
 
 
-def test_a_library_whose_op_means_another_thing_is_left_out():
-    (work,) = works(["sum"], ["4"], [])
-    peers = Peers(["numpy"], {}, "0:0")
-    try:
-        assert peers.able(work) == ["numpy"]
-        assert peers.able(replace(work, op=replace(work.op, name="mean"))) == []
-    finally:
-        peers.close()
-    with pytest.raises(ClnetError, match="nothing is known of"):
-        Peers(["caffe"], {}, "0:0")
+def test_against_clblast_on_the_same_device(capsys):
+    if ctypes.util.find_library("clblast") is None:
+        pytest.skip("libclblast is not installed")
+    command = ["bench", "--size", "33", "--seconds", "0", "--against", "clblast"]
+    assert main([*command, "--op", "matmul", "--op", "sum"]) == 0
+    rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+    assert float(rows["matmul"][-1]) > 0
+    assert rows["sum"][-1] == "-"
+    queue = clblast.queue_on(cn.device().index)
+    a, b = (np.arange(n, dtype=np.float64).reshape(-1, 3) for n in (6, 12))
+    if cn.device().caps.fp64:
+        x, y = (clblast.matrix(queue, m) for m in (a, b))
+        np.testing.assert_allclose(clblast.matmul(x, y, turned=True).tolist(), a @ b.T)
+
+
+def test_without_clblast_it_is_left_out_in_words(monkeypatch):
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)
+    clblast.library.cache_clear()
+    there, words = peer.greeting("clblast", "0:0")
+    assert not there
+    assert words == "clblast is left out: no shared library clblast; Debian has it as libclblast1"
 
 
 def test_a_library_that_is_missing_is_left_out_in_words(capsys):
@@ -177,48 +189,17 @@ def test_a_library_that_is_missing_is_left_out_in_words(capsys):
     lines = capsys.readouterr().out.splitlines()
     reason = "/nowhere/python cannot be started: No such file or directory"
     assert f"jax is left out: {reason}" in lines
-    assert f"numpy {numpy.__version__}" in lines
+    assert f"numpy {np.__version__}" in lines
     assert lines[-2].split()[-2:] == ["limit", "numpy/clnet"]  # no column of jax
 
 
-def test_against_clblast(capsys):
+def test_a_library_whose_op_means_another_thing_is_left_out():
+    (work,) = works(["sum"], ["4"], [])
+    peers = Peers(["numpy"], {})
     try:
-        clblast.library()
-    except ClnetError as error:
-        pytest.skip(str(error))
-    command = ["bench", "--size", "33", "--seconds", "0", "--against", "clblast"]
-    assert main([*command, "--op", "matmul", "--op", "sum", "--op", "tanh"]) == 0
-    rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
-    assert rows["clblast"][:2] == ["clblast", "on"]
-    assert float(rows["matmul"][-1]) > 0
-    assert float(rows["sum"][-1]) > 0
-    assert rows["tanh"][-1] == "-"  # BLAS has none
-
-
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize(("turned", "n"), [("", 5), ("a", 5), ("ab", 5), ("", 1), ("ab", 1)])
-def test_products_of_clblast_are_right(dtype, turned, n):
-    try:
-        clblast.library()
-    except ClnetError as error:
-        pytest.skip(str(error))
-    on = device()
-    if not getattr(on.caps, {"float16": "fp16", "float64": "fp64"}.get(dtype, "name"), True):
-        pytest.skip(f"{on} has no {dtype}")
-    random = numpy.random.default_rng(0)
-    a, b = (random.integers(0, 9, shape).astype(dtype) for shape in ((3, 4), (4, n)))
-    a = numpy.asfortranarray(a) if "a" in turned else a
-    b = numpy.asfortranarray(b) if "b" in turned else b
-    product = clblast.Product(on, a, b)
-    product()
-    assert (product.read() == a @ b).all()
-    with pytest.raises(ClnetError, match="multiplies matrices of floats"):
-        clblast.Product(on, a, a[0])
-
-
-def test_clblast_is_missing_in_words(monkeypatch):
-    monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)
-    assert peer.greeting("clblast", "0:0") == (
-        False,
-        "clblast is left out: CLBlast is not installed (Debian: the package libclblast1)",
-    )
+        assert peers.able(work) == ["numpy"]
+        assert peers.able(replace(work, op=replace(work.op, name="mean"))) == []
+    finally:
+        peers.close()
+    with pytest.raises(ClnetError, match="nothing is known of"):
+        Peers(["caffe"], {})

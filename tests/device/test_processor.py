@@ -12,6 +12,8 @@ import pytest
 import clnet as cn
 from clnet.device import processor
 
+NAMES = (b"generic\0", b"znver3\0")
+
 
 @pytest.mark.parametrize(
     ("flags", "name"),
@@ -54,20 +56,22 @@ def test_the_pointer_to_an_unknown_name_is_found() -> None:
     memory, kept = _device(7, b"pthread", 0, b"generic", b"generic-not", 2**63)
     ranges = processor.readable(Path("/proc/self/maps").read_text())
     start = ctypes.addressof(memory)
-    assert processor.pointer_to(b"generic\0", start, ranges) == start + 3 * 8
+    assert processor.pointer_to(NAMES, start, ranges) == start + 3 * 8
     del kept
 
 
-@pytest.mark.parametrize("words", [(b"skylake",), (b"generic", b"generic"), ()])
+@pytest.mark.parametrize(
+    "words", [(b"skylake",), (b"generic", b"generic"), (b"generic", b"znver3"), ()]
+)
 def test_nothing_is_changed_unless_there_is_just_one(words: tuple[bytes, ...]) -> None:
     memory, kept = _device(*words)
     ranges = processor.readable(Path("/proc/self/maps").read_text())
-    assert processor.pointer_to(b"generic\0", ctypes.addressof(memory), ranges) is None
+    assert processor.pointer_to(NAMES, ctypes.addressof(memory), ranges) is None
     del kept
 
 
 def test_memory_that_cannot_be_read_is_left_alone() -> None:
-    assert processor.pointer_to(b"generic\0", 4096, []) is None
+    assert processor.pointer_to(NAMES, 4096, []) is None
 
 
 @pytest.mark.parametrize(

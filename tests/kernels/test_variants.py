@@ -68,6 +68,19 @@ def test_matmul_by_a_matrix_that_is_used_again(dtype: str) -> None:
             np.testing.assert_allclose(y.double().numpy(), e, rtol=tolerance, atol=bound)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_matmul_of_whole_tiles_and_of_slices(dtype: str) -> None:
+    """Check products of no rest, whose tiles need no bounds, and those that are cut along k."""
+    for m, n, k in ((64, 64, 32), (128, 128, 96), (64, 64, 1024), (64, 64, 1040), (20, 17, 1100)):
+        for turned in (False, True):
+            a, b = _random((m, k), dtype), _random((n, k) if turned else (k, n), dtype)
+            x, y = cn.tensor(a), cn.tensor(b)
+            found = (x @ (y.T if turned else y)).numpy()
+            wide = np.float64 if dtype == "float32" else np.int64
+            expected = a.astype(wide) @ (b.T if turned else b).astype(wide)
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.sqrt(k) * 16)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_matmul_of_few_rows(dtype: str) -> None:
     """Check inner products at sizes around those of tiles, and what is applied to them."""
@@ -151,6 +164,12 @@ def test_long_reductions() -> None:
     """Check reductions that are cut into chunks, whose partial results are joined."""
     _reductions((2, 70001), [1, 0, (0, 1)])
     _reductions((40001, 3), [0, 1])
+
+
+def test_reductions_of_wide_rows() -> None:
+    """Check sums of columns at widths around those that a work-group takes."""
+    for n in (511, 513, 4096, 4099):
+        _reductions((70, n), [0])
 
 
 def test_reductions_of_views() -> None:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 import clnet as cn
 from clnet.cli.bench import report
-from clnet.cli.bench.against import PEERS, ROUNDS, Peers, medians
+from clnet.cli.bench.against import ROUNDS, Peers, medians
 from clnet.cli.bench.custom import time_kernel
 from clnet.cli.bench.measure import Figures, figures, step_of, summary, times_of
 from clnet.cli.bench.roofline import draw
@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=float, default=0.3, help="time for each work (default: %(default)g)"
     )
     parser.add_argument(
-        "--against", default="", metavar="NAMES", help=f"{','.join(PEERS)}: where installed"
+        "--against", default="", metavar="NAMES", help="numpy,torch,jax,tinygrad,clblast"
     )
     parser.add_argument(
         "--python", action="append", default=[], metavar="NAME=PATH", help="runs one of these"

@@ -23,10 +23,13 @@ ROUNDS, PATIENCE = 3, 120.0
 class Peers:
     """The processes of libraries, those that are there; `said` tells which are, and why not.
 
-    `pythons` are other interpreters for some of them, `device` the index of clnet's device.
+    `pythons` are other interpreters for some of them. `index` names the OpenCL device,
+    'platform:device', for those that use one.
     """
 
-    def __init__(self, names: Sequence[str], pythons: Mapping[str, str], device: str) -> None:
+    def __init__(
+        self, names: Sequence[str], pythons: Mapping[str, str], index: str = "0:0"
+    ) -> None:
         unknown = [name for name in (*names, *pythons) if name not in PEERS]
         if unknown:
             raise ClnetError(
@@ -36,7 +39,7 @@ class Peers:
         self.children: dict[str, Child] = {}
         self.said: list[str] = []
         for name in names:
-            child = Child([pythons.get(name, sys.executable), script, name, device])
+            child = Child([pythons.get(name, sys.executable), script, name, index])
             try:
                 there, words = child.ask(None, PATIENCE)
             except ChildError as error:

@@ -3,26 +3,24 @@
 `python peer.py numpy 0:0` answers requests, lines of JSON: an op's name, operands as (shape, dtype,
 low, high), attributes, and the seconds to spend; without seconds, the op's result is wanted. Null
 asks whether the library is there: the answer is that, and its version or the reason in words.
+CLBlast works on the OpenCL device that is named, tinygrad on the first that it finds.
 """
 
 import importlib
 import importlib.metadata
 import json
 import os
-import pkgutil
 import statistics
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-# Where a library's functions are; CLBlast's are none of Python.
 PLACES = {
     "numpy": ("numpy",),
     "torch": ("torch", "torch.special"),
     "jax": ("jax.numpy", "jax.nn", "jax.scipy.special", "jax.lax"),
     "tinygrad": ("tinygrad:Tensor",),
-    "clblast": (),
+    "clblast": ("clnet.cli.bench.clblast",),
 }
 
 
@@ -35,45 +33,34 @@ def drawn(args: Any) -> list[Any]:
 
 
 def function_of(peer, name):
-    """Return the library's function of a name."""
+    """Return the library's function of a name, compiled where that is its way."""
     for place in PLACES[peer]:
-        found = getattr(pkgutil.resolve_name(place), name, None)
+        module, _, owner = place.partition(":")
+        holder = importlib.import_module(module)
+        found = getattr(getattr(holder, owner) if owner else holder, name, None)
         if found is not None:
             return found
     raise AttributeError(name)
 
 
-def greeting(peer, device):
+def greeting(peer, index):
     """Return whether the library is there, and its version or why it is not."""
     try:
+        module = importlib.import_module(PLACES[peer][0].partition(":")[0])
         if peer == "clblast":
-            import clnet
-            from clnet.cli.bench.clblast import library
-
-            library()
-            return True, f"clblast on {clnet.device(device)}"
-        importlib.import_module(PLACES[peer][0].partition(":")[0])
+            module.library()
+            return True, f"clblast on {index}"
         words = f"{peer} {importlib.metadata.version(peer)}"
         if peer == "tinygrad":
-            words += f" on {_tinygrad_device().device_name}"
+            words += f" on {module.Device[module.Device.DEFAULT].device_name}"
         return True, words
     except Exception as error:
         return False, f"{peer} is left out: {error}"
 
 
-def _tinygrad_device():
-    device = pkgutil.resolve_name("tinygrad:Device")
-    return device[device.DEFAULT]
-
-
-def step_of(peer, device, request):
-    """Return a step that computes and waits, and what gives its result as lists."""
+def answer(peer, index, request):
+    """Return the median of seconds, or the result as lists."""
     arrays = drawn(request["args"])
-    if peer == "clblast":
-        import clnet
-        from clnet.cli.bench.clblast import step_of as clblast_step
-
-        return clblast_step(clnet.device(device), request["op"], arrays, request["attrs"])
     function = function_of(peer, request["op"])
     attrs = {}
     for name, value in request["attrs"].items():
@@ -99,30 +86,33 @@ def step_of(peer, device, request):
     elif peer == "tinygrad":
         tinygrad = sys.modules[peer]
         operands = [tinygrad.Tensor(a).realize() for a in arrays]
-        compiled = tinygrad.TinyJit(lambda *given: function(*given, **attrs).realize())
-        wait = _tinygrad_device().synchronize
+        jitted = tinygrad.TinyJit(lambda *given: function(*given, **attrs).realize())
+        on = tinygrad.Device[tinygrad.Device.DEFAULT]
+        for _ in range(2):  # recorded by the second call, replayed from the third on
+            jitted(*operands)
 
         def step():
-            result = compiled(*operands)
-            wait()
+            result = jitted(*operands)
+            on.synchronize()
             return result
+
+    elif peer == "clblast":
+        clblast = sys.modules[PLACES[peer][0]]
+        queue = clblast.queue_on(index)
+        operands = [clblast.matrix(queue, a) for a in arrays]
+
+        def step():
+            return function(*operands, **attrs)
 
     else:
 
         def step():
             return function(*arrays, **attrs)
 
-    return step, lambda: step().tolist()
-
-
-def answer(peer, device, request):
-    """Return the median of seconds, or the result as lists."""
-    step, result = step_of(peer, device, request)
     if not request["seconds"]:
-        return result()
+        return step().tolist()
     times: list[float] = []
-    for _ in range(3):  # tinygrad's first call computes, the second records
-        step()
+    step()
     began = time.perf_counter()
     while len(times) < 3 or time.perf_counter() - began < request["seconds"]:
         start = time.perf_counter()
@@ -133,17 +123,15 @@ def answer(peer, device, request):
 
 def main():
     """Answer until standard input ends; null where the library cannot do it."""
-    peer, device = sys.argv[1:]
     sys.path.pop(0)  # the folder of this file: its modules must not stand for others
-    if peer == "clblast":
-        sys.path.append(str(Path(__file__).resolve().parents[3]))
     os.environ.setdefault("DEV", "CL")  # tinygrad's device
+    peer, index = sys.argv[1:]
     out = os.fdopen(os.dup(1), "w")  # what drivers print goes to stderr
     os.dup2(2, 1)
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            result = answer(peer, device, request) if request else greeting(peer, device)
+            result = answer(peer, index, request) if request else greeting(peer, index)
         except Exception:
             result = None
         print(json.dumps(result), file=out, flush=True)
