@@ -54,8 +54,8 @@ def name_processor(raw: Any) -> None:
 def option(raw: Any) -> str:
     """Return what the compiler's options need for a device that was given a name, with a space.
 
-    PoCL's own cache knows LLVM's name only: without this it would give a kernel built for one CPU
-    to another, which may be able to do less.
+    clnet's cache of programs goes by the options: without this a program built for one CPU would be
+    given to another that may be able to do less. PoCL 3.0's own cache knows the name given.
     """
     name = _kept.get(raw.int_ptr)
     return "" if name is None else f" -DCLNET_PROCESSOR={name.value.decode()}"
