@@ -166,10 +166,27 @@ def test_long_reductions() -> None:
     _reductions((40001, 3), [0, 1])
 
 
-def test_reductions_of_wide_rows() -> None:
-    """Check sums of columns at widths around those that a work-group takes."""
-    for n in (511, 513, 4096, 4099):
-        _reductions((70, n), [0])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int32", "uint8", "bool"])
+def test_reductions_at_sizes_around_blocks(dtype: str) -> None:
+    """Check rows around a vector and a block of them, columns around those of a work-group."""
+    for n in (1, 15, 16, 17, 31, 63, 64, 65, 79, 80, 127, 4095, 4097, 4159, 8209):
+        _reductions((3, n), [1], dtype)
+    for n in (511, 513, 1023, 1024, 1031, 2048, 2049, 4099):
+        _reductions((7, n), [0], dtype)
+        _reductions((8, n), [0], dtype)
+        _reductions((2, 73, n), [1], dtype)
+    _reductions((331, 1500), [0], dtype)
+
+
+def test_extremes_of_rows_and_columns_with_nan() -> None:
+    """Check that NaN wins wherever it stands among vectors and rows read together."""
+    x = _random((41, 1040))
+    for row, column in ((0, 0), (7, 15), (8, 16), (15, 1039), (40, 1023), (33, 70)):
+        x[row, column] = np.nan
+    t = cn.tensor(x)
+    for dim in (0, 1):
+        np.testing.assert_array_equal(t.amax(dim).numpy(), x.max(dim))
+        np.testing.assert_array_equal(t.amin(dim).numpy(), x.min(dim))
 
 
 def test_reductions_of_views() -> None:
@@ -196,7 +213,7 @@ def test_sums_are_compensated() -> None:
     n = 1 << 20
     x = np.full(n, 0.1, np.float32)
     x[::4096] = 3e4
-    for view, a in ((cn.tensor(x), x), (cn.tensor(x.reshape(-1, 16)), x.reshape(-1, 16))):
+    for view, a in [(cn.tensor(a), a) for a in (x, x.reshape(-1, 16), x.reshape(-1, 1024))]:
         found = view.sum(0).numpy().astype(np.float64)
         exact = a.astype(np.float64).sum(0)
         assert np.all(np.abs(found - exact) <= 80 * 2.0**-24 * np.abs(exact))
