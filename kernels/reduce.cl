@@ -119,18 +119,13 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(red
 // Vectors with names: compilers leave an array of accumulators in memory, at a third of the speed.
 #define VECTOR KERNEL_NAME(vector16)
 typedef ACC VECTOR __attribute__((ext_vector_type(16)));
-typedef ACC KERNEL_NAME(vector8) __attribute__((ext_vector_type(8)));
-typedef ACC KERNEL_NAME(vector4) __attribute__((ext_vector_type(4)));
-typedef ACC KERNEL_NAME(vector2) __attribute__((ext_vector_type(2)));
+typedef ACC KERNEL_NAME(loose) __attribute__((ext_vector_type(16), aligned(sizeof(ACC))));
 #define TERM4(i) TERM(p, i), TERM(p, (i) + 1), TERM(p, (i) + 2), TERM(p, (i) + 3)
 #define JOIN_VECTOR(acc, i)                                                                   \
   {                                                                                           \
     const VECTOR term_ = (VECTOR)(TERM4(i), TERM4((i) + 4), TERM4((i) + 8), TERM4((i) + 12)); \
     acc = FOLD(_JOIN)(acc, term_);                                                            \
   }
-#define JOIN_HALVES(joined, n, v)                                             \
-  const KERNEL_NAME(vector##n) joined##_low = (v).lo, joined##_high = (v).hi; \
-  const KERNEL_NAME(vector##n) joined = FOLD(_JOIN)(joined##_low, joined##_high);
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(reduce_rows)(
     __global const STORAGE(X) *x, const long x0, __global STORAGE(Y) *y, const long y0,
     const INDEX outputs, const INDEX chunks, const INDEX length, const INDEX total,
@@ -163,11 +158,11 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(reduce_
         va = FOLD(_JOIN)(va, vc);
         vb = FOLD(_JOIN)(vb, vd);
         va = FOLD(_JOIN)(va, vb);
-        JOIN_HALVES(eight, 8, va)
-        JOIN_HALVES(four, 4, eight)
-        JOIN_HALVES(two, 2, four)
-        const ACC even = two.s0, odd = two.s1;
-        const ACC block = (ACC)FOLD(_JOIN)(even, odd);
+        ACC lane[16];  // by elements: Oclgrind loses track of values in halves of vectors
+        *(KERNEL_NAME(loose) *)lane = va;
+        for (int half_ = 8; half_ > 0; half_ /= 2)
+          for (int l = 0; l < half_; l++) lane[l] = (ACC)FOLD(_JOIN)(lane[l], lane[l + half_]);
+        const ACC block = lane[0];
         ADD_BLOCK(sum, lost, block)
       }
       while (i < count) {
@@ -185,7 +180,6 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(reduce_
 #undef VECTOR
 #undef TERM4
 #undef JOIN_VECTOR
-#undef JOIN_HALVES
 #endif
 
 #ifdef USE_reduce_columns
