@@ -33,6 +33,7 @@ class Template:
     steps     (op, operands, attrs, spec); operands are numbers, or nodes that are the same in every
               call: scalars and constants.
     outputs   numbers of the results, all of them steps.
+    specs     of the results.
     through   for each result the inputs that a gradient can flow to.
     """
 
@@ -46,6 +47,7 @@ class Template:
         self.inputs, self.borrowed = inputs, tuple(borrowed)
         self.steps, self.outputs = tuple(steps), tuple(outputs)
         self.first = inputs + len(self.borrowed)
+        self.specs = [steps[number - self.first][3] for number in outputs]
         self.through = self._differentiable()
         self.constants = {i for _, given, _, _ in steps for i in given if isinstance(i, Node)}
         # By number of a step: which output it is.
@@ -74,19 +76,21 @@ class Template:
             if n.depth > depth:
                 depth = n.depth
         depth += len(self.steps)
+        grad = grad and modes.grad
         made: list[Node] = []
-        for k, number in enumerate(self.outputs):
+        for k, spec in enumerate(self.specs):
             node = CallNode.__new__(CallNode)
-            node.reset(self.steps[number - self.first][3], device)
+            node.reset(spec, device)
             node.call = call
             node.output = k
             node.depth = depth
-            if grad and modes.grad:
+            if grad:
                 for i in self.through[k]:
                     if inputs[i].needs_grad:
                         node.needs_grad = True
-            call.outputs.append(weakref.ref(node))
+                        break
             made.append(node)
+        call.outputs = [weakref.ref(node) for node in made]
         return made
 
 
@@ -150,14 +154,6 @@ class CallNode(Node):
     op = property(lambda self: self._opened("op"))
     attrs = property(lambda self: self._opened("attrs"))
     inputs = property(lambda self: self._opened("inputs"), _let_go)
-
-
-def closed(node: Node) -> Call | None:
-    """Return the call that a node is a result of, unless it was opened."""
-    if type(node) is CallNode:
-        call: Call | None = node.call
-        return call
-    return None
 
 
 def template_of(

@@ -27,6 +27,16 @@ class Runtime(Protocol):
     def evaluate(self, nodes: Sequence[Node]) -> None:
         """Enqueue what the nodes need; afterwards each has a buffer."""
 
+    @property
+    def lock(self) -> Any:
+        """Held while something is evaluated."""
+
+    def hold(self, nodes: Sequence[Node]) -> Any:
+        """Evaluate, but leave the last launches to the caller: None, or what has `launch()`.
+
+        The caller holds `lock` until then.
+        """
+
     def default_device(self) -> Any:
         """The device on which a value without one is computed."""
 

@@ -37,12 +37,11 @@ class Graph:
         calls: dict[Call, tuple[int, tuple[int, ...]]] = {}
         wanted = set(roots)
         asked: set[int] = set()
+        # Fields of all nodes one after another; the type of a node's first tells how many it has.
         key: list[Any] = []
         stack = list(reversed(roots))
 
         def ask(members: list[weakref.ref[Node]]) -> None:
-            if id(members) in asked:
-                return
             asked.add(id(members))
             for reference in members:
                 n = reference()
@@ -85,9 +84,10 @@ class Graph:
                 flag = OUTPUT if node.buffer is None and node in wanted else INTERNAL
                 all_inputs.append(())
                 flags.append(flag)
-                key.append((node.spec, node.strides, flag))
+                key += (node.spec, node.strides, flag)
                 continue
-            if node in wanted or node.holder() is not None:
+            holder = node.owner() if node.owner is not None else None
+            if (holder is not None and holder._node is node) or node in wanted:
                 flag = OUTPUT
             else:
                 keep = node.needs_grad and not node.released and not node.inner
@@ -95,19 +95,20 @@ class Graph:
             flags.append(flag)
             if call is None:
                 positions = tuple([index[n] for n in given])
-                assert node.op is not None
-                key.append((node.op, tuple(node.attrs.items()), node.spec, positions, flag))
+                attrs = node.attrs
+                key += (node.op, tuple(attrs.items()) if attrs else (), node.spec, positions, flag)
             else:
                 entered = calls.get(call)
                 if entered is None:
                     positions = tuple([index[n] for n in given])
                     entered = calls[call] = (len(calls), positions)
-                    key.append((call.template, positions))
-                    ask(call.outputs)
+                    key += (call.template, positions)
+                    if len(call.outputs) > 1:
+                        ask(call.outputs)
                 number, positions = entered
-                key.append((number, node.output, flag))
+                key += (number, node.output, flag)
             all_inputs.append(positions)
-            if node.group is not None:
+            if node.group is not None and id(node.group) not in asked:
                 # A loss and its gradients share work: computing one computes all that are held.
                 ask(node.group)
         self.nodes, self.inputs, self.flags = nodes, all_inputs, flags

@@ -6,8 +6,10 @@ them. Sizes and offsets are constants in it, so it is made only for plans that a
 
 from __future__ import annotations
 
+import operator
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -80,16 +82,39 @@ class _Run:
         (kernel,) = on.kernels([SerialSource(parts, ", ".join(params), body)])
         kinds: list[Any] = [None] * len(self.buffers) + [np.int64] * len(self.offsets)
         kernel.raw.set_scalar_arg_dtypes([*kinds, *(kind for _, kind in self.scalars)])
-        first, second = len(self.buffers), len(self.buffers) + len(self.offsets)
         return (
-            [None] * len(params),
-            [(i, slot) for slot, i in self.buffers.items()],
-            [(first + i, slot, 0) for slot, i in self.offsets.items()],
-            [(second + i, node) for (node, _), i in self.scalars.items()],
+            None,
+            _chooser(list(self.buffers)),
+            _chooser(list(self.offsets)),
+            _chooser([node for node, _ in self.scalars]),
             kernel,
             (1,),
             (1,),
         )
+
+
+def _chooser(keys: Sequence[int]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return a function that gives the values of these keys, in order."""
+    if len(keys) > 1:
+        return operator.itemgetter(*keys)
+    return lambda values: tuple([values[key] for key in keys])
+
+
+def is_single(task: Task) -> bool:
+    """Whether a task has one work-item."""
+    return prod(task.launch.global_size) == 1
+
+
+def shifted(task: Task, slots: int, nodes: int) -> Task:
+    """Return a task whose slots and nodes have numbers that many higher."""
+    own = task.arguments
+    arguments = replace(
+        own,
+        buffers=[(a, slots + slot) for a, slot in own.buffers],
+        moved=[(a, slots + slot, delta) for a, slot, delta in own.moved],
+        scalars=[(a, nodes + node) for a, node in own.scalars],
+    )
+    return replace(task, arguments=arguments)
 
 
 def serial_launches(
@@ -109,7 +134,7 @@ def serial_launches(
         run, alone = _Run(), []
 
     for task, source, launch in zip(tasks, sources, launches, strict=True):
-        single = prod(task.launch.global_size) == 1
+        single = is_single(task)
         if not single or not run.takes(task):
             close()
         if single:

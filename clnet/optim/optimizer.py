@@ -6,7 +6,8 @@ import copy
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-from clnet.core import Tensor, evaluate
+from clnet import core
+from clnet.core import Tensor
 from clnet.errors import CheckpointError
 from clnet.modes import enable_grad, modes, no_grad
 from clnet.ops.create import zeros_like
@@ -156,18 +157,29 @@ class Optimizer:
             Update(self, dues).record_into(modes.recorder, dues)
             return
         tensors = [t for due in dues for t in due.tensors]
-        # The gradients, and with them the loss, if they are not computed yet.
-        evaluate(*tensors)
+        with core.runtime.lock:
+            # The gradients, and with them the loss, if they are not computed yet.
+            held = core.runtime.hold([t.node for t in tensors])
+            try:
+                self._run(on, dues, tensors, held)
+            finally:
+                if held is not None:
+                    held.launch()
+
+    def _run(self, on: Any, dues: Sequence[Due], tensors: Sequence[Tensor], held: Any) -> None:
+        """Enqueue the update of tensors whose values, or launches for them, exist."""
         structure = tuple([self._structure(group) for group in self.param_groups])
         key = (structure, on, tuple([id(due.p) for due in dues]), kinds(dues))
         update = self._updates.get(key)
         if update is None or not update.fits(tensors):
+            if held is not None:
+                held.launch()
             update = Update(self, dues)
             update.compile(on, dues)
             self._updates[key] = update
             if len(self._updates) > _MAX_UPDATES:
                 del self._updates[next(iter(self._updates))]
-        update.run(dues, tensors)
+        update.run(dues, tensors, held)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients of all parameters, or set them to zero."""

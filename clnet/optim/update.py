@@ -95,11 +95,14 @@ class Update:
         """Whether the program serves these tensors."""
         return bool(self._program.fits(tensors))
 
-    def run(self, dues: Sequence[Due], tensors: Sequence[Tensor]) -> None:
-        """Enqueue the update of evaluated tensors, those of `dues` in order."""
+    def run(self, dues: Sequence[Due], tensors: Sequence[Tensor], held: Any) -> None:
+        """Enqueue the update of evaluated tensors, those of `dues` in order.
+
+        `held`: launches that come before, or None.
+        """
         for node, value in zip(self._nodes, self._numbers(dues), strict=True):
             node.value = float(value)
-        self._program.run(tensors)
+        self._program.run(tensors, held)
 
     def record_into(self, recorder: Recorder, dues: Sequence[Due]) -> None:
         """Record the update as part of a larger recording, whose replays count steps as well."""

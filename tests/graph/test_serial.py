@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import clnet as cn
-from clnet.engine import run, serial
+from clnet.engine import program, serial
 from clnet.engine.run import Engine
 from clnet.errors import BuildError
 
@@ -22,7 +22,7 @@ def values(lr: float) -> list[float]:
 
 def test_results_stay_when_launches_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = [values(lr) for lr in (1.0, 2.0, 3.0)]
-    monkeypatch.setattr(run, "SERIAL_AFTER", 1)
+    monkeypatch.setattr(program, "SERIAL_AFTER", 1)
     engine = Engine()
     monkeypatch.setattr("clnet.core.runtime", engine)
     for _ in range(4):
@@ -35,8 +35,8 @@ def test_a_kernel_that_cannot_be_built_changes_nothing(monkeypatch: pytest.Monke
     def refuse(*args: object) -> None:
         raise BuildError("no")
 
-    monkeypatch.setattr(run, "SERIAL_AFTER", 1)
-    monkeypatch.setattr(run, "serial_launches", refuse)
+    monkeypatch.setattr(program, "SERIAL_AFTER", 1)
+    monkeypatch.setattr(program, "serial_launches", refuse)
     monkeypatch.setattr("clnet.core.runtime", Engine())
     assert values(2.0) == values(2.0) == values(2.0)
 
