@@ -66,7 +66,7 @@ class Captured:
             for node, given in zip(graph.nodes, graph.inputs, strict=True)
         ]
         self._sources: list[tuple[Node, int]] = []
-        self._strides = []
+        self._expected = []
         slots = dict(plan.leaves)
         overwritten = {leaf for _, leaf, _, _ in plan.updates}
         self._overwritten = []
@@ -75,12 +75,16 @@ class Captured:
                 position = index[node]
                 self._nodes[position] = stand = Node(node.spec)
                 self._sources.append((stand, number))
-                self._strides.append(node.strides)
+                self._expected.append((number, node.spec, node.strides))
                 if slots[position] in overwritten:
                     self._overwritten.append((number, slots[position]))
         lies = {position: rest for position, *rest in plan.results}
         self._results = [(node.spec, *lies[index[node]]) for node in results]
         self._updates = dict(updates)
+        numbers = {number for number, _ in self._overwritten}
+        self._only_overwrites = all(
+            self._updates.get(result) in numbers for result in range(len(results))
+        )
         self._joins: dict[Program, Launches | None] = {}
 
     def _forget(self) -> None:
@@ -89,10 +93,11 @@ class Captured:
 
     def fits(self, tensors: Sequence[Tensor]) -> bool:
         """Whether the tensors lie in memory as those of the recording did."""
-        return all(
-            tensors[number]._node.strides == strides and tensors[number]._node.spec == node.spec
-            for (node, number), strides in zip(self._sources, self._strides, strict=True)
-        )
+        for number, spec, strides in self._expected:
+            node = tensors[number]._node
+            if node.strides != strides or node.spec != spec:
+                return False
+        return True
 
     def _joined(self, held: Held) -> Launches | None:
         """Return the launches of `held` and of this as one list, if they were often run so."""
@@ -147,6 +152,10 @@ class Captured:
 
     def _give(self, tensors: Sequence[Tensor], shared: set[int], bound: Bound) -> list[Node]:
         """Give the results to the tensors that they update; return the others."""
+        if self._only_overwrites and not shared:
+            for number, _ in self._overwritten:
+                tensors[number]._version += 1
+            return []
         kept = {number for number, slot in self._overwritten if slot not in shared}
         others = []
         for result, (spec, slot, strides, offset) in enumerate(self._results):

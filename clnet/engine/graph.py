@@ -115,6 +115,47 @@ class Graph:
         self.key = tuple(key)
         self.closed = bool(calls)
 
+    @classmethod
+    def of_group(cls, roots: Sequence[Node]) -> Graph | None:
+        """Return the graph of a loss and its gradients without walking it, if the roots are of one.
+
+        Its nodes are those that the group knows, in its order; it has no inputs until it is opened.
+        """
+        group = roots[0].group
+        if group is None or group.structure is None:
+            return None
+        for node in roots:
+            owner = node.owner
+            holder = owner() if owner is not None else None
+            if node.group is not group or holder is None or holder._node is not node:
+                return None
+        nodes: list[Any] = [*group.forward, group.loss and group.loss()]
+        nodes += [reference() for reference in group.gradients]
+        gradients = [n.output for n in nodes[len(group.forward) + 1 :] if n is not None]
+        key: list[Any] = [group.structure, *gradients]
+        flags = []
+        for node in nodes:
+            flag = INTERNAL
+            if node is None:
+                key.append(None)
+            elif node.buffer is not None:
+                key.append(node.strides)
+            elif node.value is None:
+                owner = node.owner
+                holder = owner() if owner is not None else None
+                if holder is not None and holder._node is node:
+                    flag = OUTPUT
+                elif node.needs_grad and not node.released and not node.inner:
+                    flag = KEEP
+                key.append(flag)
+                if type(node) is not CallNode and node.call is not None:
+                    return None  # somebody looked inside
+            flags.append(flag)
+        self = cls.__new__(cls)
+        self.nodes, self.inputs, self.flags = nodes, [], flags
+        self.key, self.closed = tuple(key), True
+        return self
+
     def opened(self) -> tuple[Graph, list[Any] | None, bool]:
         """Return the graph with its calls opened, and where its nodes are found in this one.
 
@@ -126,7 +167,7 @@ class Graph:
             return self, None, True
         constants: set[Node] = set()
         for node in self.nodes:
-            if node.buffer is None and type(node) is CallNode:
+            if node is not None and node.buffer is None and type(node) is CallNode:
                 call = node.call
                 for used in (call, *call.calls):
                     constants |= used.template.constants

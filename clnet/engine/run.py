@@ -138,7 +138,7 @@ class Engine:
 
     def _evaluate(self, roots: list[Node], on: Device) -> Held:
         with profiling.phase("plan"):
-            graph = Graph(roots)
+            graph = Graph.of_group(roots) or Graph(roots)
             program = self.program(graph, on)
         with profiling.phase("enqueue"):
             bound = program.bind(graph.nodes)

@@ -129,13 +129,13 @@ class Optimizer:
     def _all_due(self) -> list[Due]:
         """Return the parameters that have a gradient, and count their steps."""
         for group in self.param_groups:
-            if any(isinstance(p.grad, SparseTensor) for p in group["params"]):
+            if [p for p in group["params"] if isinstance(p.grad, SparseTensor)]:
                 self._check_sparse(group)
         return [
-            Due(group, self._stage(group, p), p, p.grad, self.state[p])
+            Due(group, self._stage(group, p), p, g, self.state[p])
             for group in self.param_groups
             for p in group["params"]
-            if p.grad is not None
+            if (g := p.grad) is not None
         ]
 
     def _check_sparse(self, group: Mapping[str, Any]) -> None:

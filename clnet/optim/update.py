@@ -11,7 +11,7 @@ from clnet.core import Node, Tensor, placeholder, scalar_node
 from clnet.modes import Recorder
 
 
-@dataclass
+@dataclass(slots=True)
 class Due:
     """A parameter in a step: its group, which step it is, its gradient and its state."""
 
@@ -24,7 +24,11 @@ class Due:
     @property
     def tensors(self) -> list[Tensor]:
         """The parameter, its gradient, and the tensors of its state."""
-        return [self.p, self.g, *(v for v in self.state.values() if isinstance(v, Tensor))]
+        found = [self.p, self.g]
+        for value in self.state.values():
+            if isinstance(value, Tensor):
+                found.append(value)
+        return found
 
 
 class Rule(Protocol):

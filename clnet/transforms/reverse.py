@@ -201,6 +201,7 @@ def backward(
 
     ended = flow() if forward is None else templated(forward, flow)
     group = [root] if root.buffer is None else []
+    fresh = True  # the gradients are those of this call, and nothing else
     for node in order:
         total: Any = ended.get(id(node))
         if total is None:
@@ -215,19 +216,27 @@ def backward(
         before = holder.grad
         if before is None:
             holder.grad = total
+            fresh = fresh and type(total) is Tensor
         elif isinstance(before, SparseTensor):
+            fresh = False
             with _grad_mode(create_graph):
                 holder.grad = accumulated([before, total])
         elif create_graph:
             holder.grad = before + total
         else:
+            fresh = False
             with _grad_mode(False):
                 before.assign(before + total)
         now = holder.grad
         value: Any = now.values() if isinstance(now, SparseTensor) else now
         if value.node.buffer is None:
             group.append(value.node)
-    compute_with(group, group)
+    together = compute_with(group, group)
+    if forward is not None and forward.whole and forward.entered is not None and fresh:
+        together.loss = weakref.ref(root)
+        together.forward = [n for n in forward.numbers if n is not root]
+        together.gradients = [weakref.ref(n) for n in group[1:]]
+        together.structure = forward.entered
     if not (create_graph if retain_graph is None else retain_graph):
         for node in order:
             if not node.leaf:

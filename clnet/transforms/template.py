@@ -31,7 +31,8 @@ class _Gradient(NamedTuple):
         made = self.template.enter(
             [forward[i] for i in self.nodes], [calls[i] for i in self.calls], grad=False
         )
-        return {id(forward[i]): Tensor(d, view=False) for i, d in zip(self.ends, made, strict=True)}
+        ends = self.ends
+        return {id(forward[ends[k]]): Tensor(d, view=False) for k, d in enumerate(made)}
 
 
 class Forward:
@@ -40,6 +41,8 @@ class Forward:
     order     the nodes that the gradient of `root` flows through, inputs first.
     usable    whether the same structure gives the same gradients: False with hooks and the like;
               `order` may end early then.
+    whole     whether all that is not computed yet is in `order`.
+    entered   the template of the gradients, once it was used.
     """
 
     def __init__(self, root: Node, seed: Node | None) -> None:
@@ -47,6 +50,8 @@ class Forward:
         self.calls: dict[Call, int] = {}
         self.order: list[Node] = []
         self.usable = False
+        self.whole = root.buffer is None and seed is None
+        self.entered: Template | None = None
         numbers, calls, order = self.numbers, self.calls, self.order
         parts: list[Any] = []
         stack = [root]
@@ -63,6 +68,8 @@ class Forward:
                     if node.hooks or node.retain or node.released:
                         return
                     order.append(node)
+                if node.buffer is None and node.value is None:
+                    self.whole = False
                 continue
             call = node.call if type(node) is CallNode else None
             given = node.inputs if call is None else call.inputs
@@ -140,4 +147,5 @@ def templated(forward: Forward, flow: Callable[[], dict[int, Tensor]]) -> dict[i
             return ended
     else:
         _templates.move_to_end(key)
+    forward.entered = gradient.template
     return gradient.enter(list(forward.numbers), list(forward.calls))
