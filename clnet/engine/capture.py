@@ -102,7 +102,7 @@ class Captured:
     def _joined(self, held: Held) -> Launches | None:
         """Return the launches of `held` and of this as one list, if they were often run so."""
         first = held.program
-        if profiling.active is not None or not first.often:
+        if not held.waits or profiling.active is not None or not first.often:
             return None
         if first not in self._joins:
             if len(self._joins) == _MAX_JOINS:

@@ -213,6 +213,11 @@ class Held:
         self.program = program
         self._bound: Bound | None = bound
 
+    @property
+    def waits(self) -> bool:
+        """Whether the launches are still to be enqueued."""
+        return self._bound is not None
+
     def leaves(self) -> set[int]:
         """Return the identities of the buffers that launches still to come read."""
         if self._bound is None:
@@ -229,8 +234,7 @@ class Held:
     def launch_joined(self, launches: Launches, then: Bound) -> None:
         """Enqueue the launches joined with those of another run; see `Program.joined`."""
         bound, self._bound = self._bound, None
-        if bound is None:
-            raise AssertionError("launched before")
+        assert bound is not None
         start = self.program.positions
         numbers = bound.numbers
         for position, value in then.numbers.items():
