@@ -201,7 +201,7 @@ def composite(function: Callable[P, R]) -> Callable[P, R]:
     Its result is a tensor or a tuple of tensors.
 
     What it records may depend on the operands' specs and on the settings only. It is called as it
-    is where somebody watches the recording, or where an operand is a number.
+    is where somebody watches the recording, an operand is a number, or a setting is a list.
     """
     known: dict[Any, Template | None] = {}
 
@@ -220,13 +220,17 @@ def composite(function: Callable[P, R]) -> Callable[P, R]:
                 parts.append(node.spec)
                 parts.append(node.device)
             else:
+                parts.append(type(a))
                 parts.append(a)
         for name, a in kwargs.items():
             if isinstance(a, Tensor):
                 return function(*args, **kwargs)
             parts.append((name, type(a), a))
         key = tuple(parts)
-        template = known.get(key)
+        try:
+            template = known.get(key)
+        except TypeError:  # a list, as sizes may be given
+            return function(*args, **kwargs)
         if template is None:
             if key in known:
                 return function(*args, **kwargs)

@@ -167,19 +167,17 @@ def buffer_node(
 class Group(list["weakref.ref[Node]"]):
     """Nodes which are best computed together.
 
-    Where they are a loss and its gradients, of a structure seen before, and nothing else:
-    `structure` is that, `forward` the nodes of the loss, without itself, and their operands,
-    `loss` and `gradients` are the others. The structure is said to be None otherwise.
+    Where they are a loss and its gradients, of a structure seen before, and nothing else,
+    `structure` is that, and `forward` the nodes of the loss, without itself, and their operands;
+    None otherwise.
     """
 
-    __slots__ = ("forward", "gradients", "loss", "structure")
+    __slots__ = ("forward", "structure")
 
     def __init__(self, members: Sequence[Node] = ()) -> None:
         super().__init__([weakref.ref(n) for n in members])
         self.structure: Any = None
         self.forward: Sequence[Node] = ()
-        self.loss: weakref.ref[Node] | None = None
-        self.gradients: Sequence[weakref.ref[Node]] = ()
 
 
 def compute_with(members: Sequence[Node], nodes: Sequence[Node]) -> Group:

@@ -309,10 +309,13 @@ class Memory:
         raw = value.reshape(1).view(np.uint8)
         start = offset * dtype.itemsize
         try:
+            # What enqueue_copy comes to, 3 us later.
+            enqueue = cl._cl._enqueue_read_buffer
+            read = enqueue(
+                self._queue, buffer, raw, src_offset=start, is_blocking=not self._unified
+            )
             if not self._unified:
-                cl.enqueue_copy(self._queue, raw, buffer, src_offset=start, is_blocking=True)
                 return cast("np.generic", value[()])
-            read = cl.enqueue_copy(self._queue, raw, buffer, src_offset=start, is_blocking=False)
             self._queue.flush()
             _wait(read)
         except cl.Error as error:

@@ -102,13 +102,16 @@ class Captured:
     def _joined(self, held: Held) -> Launches | None:
         """Return the launches of `held` and of this as one list, if they were often run so."""
         first = held.program
-        if not held.waits or profiling.active is not None or not first.often:
+        if not held.waits or profiling.active is not None:
             return None
-        if first not in self._joins:
-            if len(self._joins) == _MAX_JOINS:
+        joined = self._joins.get(first)
+        if joined is None and (first.may_have_been_often or (first.often and first not in self._joins)):
+            joined = self._program.joined(first, seen=not first.often)
+            if joined is not None or first.often:
+                self._joins[first] = joined
+            if len(self._joins) > _MAX_JOINS:
                 del self._joins[next(iter(self._joins))]
-            self._joins[first] = self._program.joined(first)
-        return self._joins[first]
+        return joined
 
     def _shared(self, tensors: Sequence[Tensor], held: Held | None) -> set[int]:
         """Return the slots of leaves, to be overwritten, that somebody else holds."""

@@ -129,8 +129,8 @@ class Graph:
             holder = owner() if owner is not None else None
             if node.group is not group or holder is None or holder._node is not node:
                 return None
-        nodes: list[Any] = [*group.forward, group.loss and group.loss()]
-        nodes += [reference() for reference in group.gradients]
+        nodes: list[Any] = [*group.forward, *[reference() for reference in group]]
+        # Which of the gradients are there; first is the loss.
         gradients = [n.output for n in nodes[len(group.forward) + 1 :] if n is not None]
         key: list[Any] = [group.structure, *gradients]
         flags = []

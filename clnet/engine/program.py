@@ -12,10 +12,10 @@ from clnet.engine.plan import Plan
 from clnet.engine.serial import is_single, serial_launches, shifted
 from clnet.errors import BuildError
 
-# Runs of a program after which launches of one work-item each are built as one kernel, which takes
-# PoCL about 0.5 s for a small training step, and saves 100 us a run. Programs that are captured to
-# be replayed do so at once.
-SERIAL_AFTER, SERIAL_AFTER_CAPTURE = 500, 2
+# Runs of a program after which launches of one work-item each are built as one kernel: that takes
+# PoCL 0.5 to 2 s for a small training step, but 0.1 s where an earlier process built it, and saves
+# 100 us a run. Programs that are captured to be replayed do so at once.
+SERIAL_AFTER, SERIAL_AFTER_SEEN, SERIAL_AFTER_CAPTURE = 500, 50, 2
 
 # Launches as they are enqueued: argument values; (argument, slot) of buffers, (argument, slot,
 # delta) of offsets, (argument, node) of numbers; kernel, global size, local size. Serial launches
@@ -114,6 +114,11 @@ class Program:
         """Whether it ran so often that it is worth building kernels of its own."""
         return self._until_serial <= 0
 
+    @property
+    def may_have_been_often(self) -> bool:
+        """Whether it is time to look for kernels of its own that an earlier process built."""
+        return self._until_serial == SERIAL_AFTER - SERIAL_AFTER_SEEN
+
     def run(self, nodes: Sequence[Node]) -> None:
         """Enqueue the launches on the values of `nodes`, and give the results to them."""
         with profiling.phase("enqueue"):
@@ -169,22 +174,24 @@ class Program:
             enqueue(self.device, self._launches, bound, self.plan.tasks)
             return
         if self._until_serial >= 0:
-            if not self._until_serial:
-                self._make_serial()
+            if self._until_serial == 0 or self.may_have_been_often:
+                self._make_serial(seen=self._until_serial > 0)
             self._until_serial -= 1
         enqueue(self.device, self._launches if self._serial is None else self._serial, bound)
 
-    def _make_serial(self) -> None:
+    def _make_serial(self, seen: bool) -> None:
         """From now on launch neighbours of one work-item each together, where that can be built."""
-        with contextlib.suppress(BuildError):
-            self._serial = serial_launches(
-                self.device, self.plan.tasks, self._sources, self._launches
-            )
+        if self._serial is None:
+            with contextlib.suppress(BuildError):
+                self._serial = serial_launches(
+                    self.device, self.plan.tasks, self._sources, self._launches, seen
+                )
 
-    def joined(self, after: Program) -> Launches | None:
+    def joined(self, after: Program, seen: bool) -> Launches | None:
         """Return the launches of `after` and then of this as one list, if that makes them fewer.
 
-        This one's slots and nodes are numbered on from those of `after` in it.
+        This one's slots and nodes are numbered on from those of `after` in it. With `seen`: None
+        unless it was built before.
         """
         first, second = after.plan.tasks, self.plan.tasks
         if not (first and second and is_single(first[-1]) and is_single(second[0])):
@@ -202,6 +209,7 @@ class Program:
                 [*first, *tasks],
                 [*after._sources, *self._sources],
                 [*after._launches, *launches],
+                seen,
             )
         return None
 

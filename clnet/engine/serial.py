@@ -72,14 +72,18 @@ class _Run:
             given[argument] = f"s{self.scalars[node, own.types[argument]]}"
         return f"  {source.name}({', '.join(given)});"
 
-    def launch(self, on: Device) -> tuple[Any, ...]:
-        """Build the kernel; return the launch as `Program` keeps it."""
+    def source(self) -> SerialSource:
+        """Return the kernel."""
         params = [f"__global uchar *b{i}" for i in self.buffers.values()]
         params += [f"const long o{i}" for i in self.offsets.values()]
         params += [f"const {_TYPES[kind]} s{i}" for (_, kind), i in self.scalars.items()]
         parts = tuple(dict.fromkeys(source for _, source in self.tasks))
         body = "\n".join(self._call(task, source) for task, source in self.tasks)
-        (kernel,) = on.kernels([SerialSource(parts, ", ".join(params), body)])
+        return SerialSource(parts, ", ".join(params), body)
+
+    def launch(self, on: Device) -> tuple[Any, ...]:
+        """Build the kernel; return the launch as `Program` keeps it."""
+        (kernel,) = on.kernels([self.source()])
         kinds: list[Any] = [None] * len(self.buffers) + [np.int64] * len(self.offsets)
         kernel.raw.set_scalar_arg_dtypes([*kinds, *(kind for _, kind in self.scalars)])
         return (
@@ -122,15 +126,20 @@ def serial_launches(
     tasks: Sequence[Task],
     sources: Sequence[KernelSource],
     launches: Sequence[tuple[Any, ...]],
-) -> list[tuple[Any, ...]]:
-    """Return the launches of tasks with neighbours of one work-item each made into one."""
-    result: list[tuple[Any, ...]] = []
+    seen: bool = False,
+) -> list[tuple[Any, ...]] | None:
+    """Return the launches of tasks with neighbours of one work-item each made into one.
+
+    With `seen`: None unless all kernels that this takes were built before, which costs little.
+    """
+    # Runs of tasks, and launches that stay alone.
+    result: list[_Run | tuple[Any, ...]] = []
     run = _Run()
     alone: list[tuple[Any, ...]] = []
 
     def close() -> None:
         nonlocal run, alone
-        result.extend(alone if len(alone) < 2 else [run.launch(on)])
+        result.extend(alone if len(alone) < 2 else [run])
         run, alone = _Run(), []
 
     for task, source, launch in zip(tasks, sources, launches, strict=True):
@@ -143,4 +152,6 @@ def serial_launches(
         else:
             result.append(launch)
     close()
-    return result
+    if seen and not all(on.seen(r.source()) for r in result if isinstance(r, _Run)):
+        return None
+    return [r.launch(on) if isinstance(r, _Run) else r for r in result]

@@ -233,9 +233,7 @@ def backward(
             group.append(value.node)
     together = compute_with(group, group)
     if forward is not None and forward.whole and forward.entered is not None and fresh:
-        together.loss = weakref.ref(root)
         together.forward = [n for n in forward.numbers if n is not root]
-        together.gradients = [weakref.ref(n) for n in group[1:]]
         together.structure = forward.entered
     if not (create_graph if retain_graph is None else retain_graph):
         for node in order:
