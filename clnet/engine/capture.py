@@ -105,7 +105,9 @@ class Captured:
         if not held.waits or profiling.active is not None:
             return None
         joined = self._joins.get(first)
-        if joined is None and (first.may_have_been_often or (first.often and first not in self._joins)):
+        if joined is None and (
+            first.may_have_been_often or (first.often and first not in self._joins)
+        ):
             joined = self._program.joined(first, seen=not first.often)
             if joined is not None or first.often:
                 self._joins[first] = joined

@@ -85,7 +85,7 @@ class Program:
         self._known = Bound([None] * plan.slots, [0] * plan.slots, {})
         self._leaves: list[tuple[int, int]] = []
         for position, slot in plan.leaves:
-            place = position if places is None else places[position]
+            place: Any = position if places is None else places[position]
             if type(place) is int:
                 self._leaves.append((place, slot))
             else:
@@ -100,9 +100,9 @@ class Program:
                 self._numbers.append((position, place))
             else:
                 self._known.numbers[position] = place.value
-        self._results = [
-            (position if places is None else places[position], *rest)
-            for position, *rest in plan.results
+        self._results: list[tuple[int, int, tuple[int, ...], int]] = [
+            (position if places is None else places[position], slot, strides, offset)
+            for position, slot, strides, offset in plan.results
         ]
 
     def expect_replays(self) -> None:
@@ -127,7 +127,7 @@ class Program:
         self.settle(nodes, bound)
 
     def settle(self, nodes: Sequence[Node], bound: Bound) -> None:
-        """Give the results to the nodes that a run was given, which let go of what is not needed."""
+        """Give the results to the nodes of a run, which let go of what they need no more."""
         on = self.device
         buffers, offsets, _ = bound
         for place, slot, strides, offset in self._results:

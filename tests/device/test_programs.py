@@ -69,7 +69,9 @@ def test_kernels_of_one_source_have_arguments_of_their_own(on):
 def test_what_is_missing_is_built_together_and_once(on, cache, monkeypatch):
     programs, built = fresh(on), []
     obtain = programs._obtain
-    monkeypatch.setattr(programs, "_obtain", lambda text, keep: built.append(text) or obtain(text, keep))
+    monkeypatch.setattr(
+        programs, "_obtain", lambda text, keep: built.append(text) or obtain(text, keep)
+    )
     other = KernelSource("doctor.cl", "group_sum", (("LOCAL", "4"),))
     programs.kernels([SUM, other])
     programs.kernels([other, SUM, SUM])
