@@ -9,6 +9,7 @@ import pytest
 import clnet as cn
 from clnet import functional as F
 from clnet import nn
+from clnet.device import KernelSource
 from clnet.engine import program, serial
 from clnet.engine.program import Held
 from clnet.engine.run import Engine
@@ -128,3 +129,25 @@ def test_held_launches_are_enqueued_when_an_update_fails(monkeypatch: pytest.Mon
             optimizer.step()
     assert x.grad is not None
     assert x.detach().tolist() == [0.5, 1.0] and x.grad.tolist() == [1.0, 2.0]
+
+
+def test_kernels_that_an_earlier_process_built_are_used_sooner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(program, "SERIAL_AFTER", 100)
+    monkeypatch.setattr(program, "SERIAL_AFTER_SEEN", 2)
+    for seen in (False, True):
+        monkeypatch.setattr(type(cn.device()), "seen", lambda *_, seen=seen: seen)
+        engine = Engine()
+        monkeypatch.setattr("clnet.core.runtime", engine)
+        for _ in range(4):
+            values(2.0)
+        joined = [p for p in engine._programs.values() if p._serial is not None]
+        assert bool(joined) == (seen and cn.device().type == "cpu")
+
+
+def test_a_device_knows_what_it_built() -> None:
+    source = KernelSource("doctor.cl", "group_sum", (("LOCAL", "2"),))
+    cn.device().kernels([source])
+    assert cn.device().seen(source)
+    assert not cn.device().seen(KernelSource("doctor.cl", "group_sum", (("LOCAL", "99"),)))
