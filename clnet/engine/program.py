@@ -141,6 +141,10 @@ class Program:
             if node.leaf or node.released or not node.needs_grad:
                 node.inputs, node.call = (), None
 
+    def results(self, nodes: Sequence[Node]) -> list[Node]:
+        """Return those of the nodes that a run was given that are its results."""
+        return [nodes[place] for place, _, _, _ in self._results]
+
     def bind(self, nodes: Sequence[Any], shared: Container[int] = ()) -> Bound:
         """Allocate all that a run on the values of `nodes` needs, before anything is enqueued.
 
@@ -217,9 +221,12 @@ class Program:
 class Held:
     """A run whose results have their places, but whose launches are not enqueued yet."""
 
-    def __init__(self, program: Program, bound: Bound) -> None:
+    def __init__(self, program: Program, nodes: Sequence[Node]) -> None:
         self.program = program
+        bound = program.bind(nodes)
+        program.settle(nodes, bound)
         self._bound: Bound | None = bound
+        self._results = program.results(nodes)
 
     @property
     def waits(self) -> bool:
@@ -236,8 +243,12 @@ class Held:
         """Enqueue the launches, unless that was done."""
         bound, self._bound = self._bound, None
         if bound is not None:
-            with profiling.phase("enqueue"):
-                self.program.launch(bound)
+            try:
+                with profiling.phase("enqueue"):
+                    self.program.launch(bound)
+            except BaseException:
+                self._forget()
+                raise
 
     def launch_joined(self, launches: Launches, then: Bound) -> None:
         """Enqueue the launches joined with those of another run; see `Program.joined`."""
@@ -247,11 +258,17 @@ class Held:
         numbers = bound.numbers
         for position, value in then.numbers.items():
             numbers[start + position] = value
-        enqueue(
-            self.program.device,
-            launches,
-            Bound(bound.buffers + then.buffers, bound.offsets + then.offsets, numbers),
-        )
+        both = Bound(bound.buffers + then.buffers, bound.offsets + then.offsets, numbers)
+        try:
+            enqueue(self.program.device, launches, both)
+        except BaseException:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        """Take the places back from results that were not computed: they cannot be any more."""
+        for node in self._results:
+            node.buffer = None
 
 
 def enqueue(

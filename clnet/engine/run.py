@@ -117,33 +117,35 @@ class Engine:
     def evaluate(self, nodes: Sequence[Node]) -> None:
         """Enqueue what the nodes need, a plan per device; afterwards each has a buffer."""
         with self.lock:
-            held = self.hold(nodes)
-            if held is not None:
-                held.launch()
+            for on, roots in self._pending(nodes).items():
+                graph, program = self._found(roots, on)
+                program.run(graph.nodes)
 
     def hold(self, nodes: Sequence[Node]) -> Held | None:
         """Evaluate, but leave the last launches to the caller, who holds the lock until then."""
+        by_device = self._pending(nodes)
+        if not by_device:
+            return None
+        on, roots = by_device.popitem()
+        for others in by_device.values():
+            self.evaluate(others)
+        graph, program = self._found(roots, on)
+        with profiling.phase("enqueue"):
+            return Held(program, graph.nodes)
+
+    def _pending(self, nodes: Sequence[Node]) -> dict[Device | None, list[Node]]:
         by_device: dict[Device | None, list[Node]] = {}
         for node in nodes:
             if node.buffer is None:
                 if modes.recorder is not None:
                     modes.recorder.looks(node)
                 by_device.setdefault(node.device, []).append(node)
-        held = None
-        for on, roots in by_device.items():
-            if held is not None:
-                held.launch()
-            held = self._evaluate(roots, on or self.default_device())
-        return held
+        return by_device
 
-    def _evaluate(self, roots: list[Node], on: Device) -> Held:
+    def _found(self, roots: list[Node], on: Device | None) -> tuple[Graph, Program]:
         with profiling.phase("plan"):
             graph = Graph.of_group(roots) or Graph(roots)
-            program = self.program(graph, on)
-        with profiling.phase("enqueue"):
-            bound = program.bind(graph.nodes)
-        program.settle(graph.nodes, bound)
-        return Held(program, bound)
+            return graph, self.program(graph, on or self.default_device())
 
 
 def _size(value: Any, seen: set[int]) -> int:

@@ -13,7 +13,7 @@ from clnet.device import KernelSource
 from clnet.engine import program, serial
 from clnet.engine.program import Held
 from clnet.engine.run import Engine
-from clnet.errors import BuildError
+from clnet.errors import BuildError, OutOfMemoryError
 
 
 def values(lr: float) -> list[float]:
@@ -153,3 +153,21 @@ def test_a_device_knows_what_it_built() -> None:
     cn.device().kernels([source])
     assert cn.device().seen(source)
     assert not cn.device().seen(KernelSource("doctor.cl", "group_sum", (("LOCAL", "99"),)))
+
+
+def test_results_of_held_launches_that_fail_have_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = cn.tensor([1.0, 2.0], requires_grad=True)
+    loss = (x * x).sum()
+    loss.backward()
+    assert x.grad is not None
+
+    def refuse(*args: object) -> None:
+        raise OutOfMemoryError("no")
+
+    optimizer = cn.optim.SGD([x], lr=0.25)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(cn.device()), "enqueue", refuse)
+        with pytest.raises(OutOfMemoryError):
+            optimizer.step()
+    assert x.grad.node.buffer is None and loss.node.buffer is None
+    assert x.detach().tolist() == [1.0, 2.0]
