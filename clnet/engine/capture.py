@@ -117,15 +117,18 @@ class Captured:
 
     def _shared(self, tensors: Sequence[Tensor], held: Held | None) -> set[int]:
         """Return the slots of leaves, to be overwritten, that somebody else holds."""
-        reading = set() if held is None else held.leaves()
-        shared = set()
+        shared: set[int] = set()
+        if not self._overwritten:
+            return shared
+        reading: set[int] = set() if held is None else held.leaves()
+        may_overwrite = self._device.may_overwrite
         for number, slot in self._overwritten:
             node = tensors[number]._node
             references = _BUFFER_REFERENCES + (id(node.buffer) in reading)
             if (
                 sys.getrefcount(node) > _NODE_REFERENCES
                 or sys.getrefcount(node.buffer) > references
-                or not self._device.may_overwrite(node.buffer)
+                or not may_overwrite(node.buffer)
             ):
                 shared.add(slot)
         return shared

@@ -121,7 +121,11 @@ class Optimizer:
         with no_grad():
             by_device: dict[Any, list[Due]] = {}
             for due in self._all_due():
-                by_device.setdefault(due.p.device, []).append(due)
+                on = due.p.device
+                if on in by_device:
+                    by_device[on].append(due)
+                else:
+                    by_device[on] = [due]
             for on, dues in by_device.items():
                 self._step(on, dues)
         return loss

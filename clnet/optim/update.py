@@ -43,7 +43,13 @@ class Rule(Protocol):
 def kinds(dues: Sequence[Due]) -> tuple[int, ...]:
     """Return a number for each parameter, equal where the update's Python numbers are the same."""
     seen: dict[Any, int] = {}
-    return tuple([seen.setdefault((id(d.group), d.stage, d.p.dtype), len(seen)) for d in dues])
+    found = []
+    for due in dues:
+        kind = (id(due.group), due.stage, due.p._node.spec.dtype)
+        if kind not in seen:
+            seen[kind] = len(seen)
+        found.append(seen[kind])
+    return tuple(found)
 
 
 class Update:
