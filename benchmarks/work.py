@@ -40,9 +40,34 @@ def framework(name: str) -> tuple[Any, Callable[[], Any]]:
     return torch, torch.cuda.synchronize if on == "cuda" else lambda: None
 
 
+def tinygrad_step(function: Callable[..., Any], *arrays: np.ndarray) -> Work:
+    """Return tinygrad's step, replayed on the first OpenCL device that it finds."""
+    os.environ.setdefault("DEV", "CL")
+    from tinygrad import Device, Tensor, TinyJit
+
+    operands = [Tensor(a).realize() for a in arrays]
+    step = TinyJit(lambda *given: function(*given).realize())
+    return lambda: step(*operands), Device[Device.DEFAULT].synchronize
+
+
 def random(*shape: int) -> np.ndarray:
     """Return normal float32 numbers, the same for all contenders."""
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def clblast_product(a: np.ndarray, b: np.ndarray, turned: bool) -> Work:
+    """Return CLBlast's product on the device that clnet chooses; None without its library."""
+    sys.path.insert(0, str(ROOT))
+    import clnet
+    from clnet.cli.bench import clblast
+
+    try:
+        clblast.library()
+    except OSError:
+        return None
+    queue = clblast.queue_on(clnet.device().index)
+    x, y = clblast.matrix(queue, a), clblast.matrix(queue, b)
+    return lambda: clblast.matmul(x, y, turned), lambda: None
 
 
 def matmul(name: str, m: int, n: int, k: int, turned: str = "") -> Work:
@@ -52,6 +77,14 @@ def matmul(name: str, m: int, n: int, k: int, turned: str = "") -> Work:
     b = np.ascontiguousarray(b.T).T if "b" in turned else b
     if name == "numpy":
         return lambda: a @ b, lambda: None
+    if name == "tinygrad":
+        # A matrix stored by columns is the transpose of one stored by rows.
+        stored = [a.T if "a" in turned else a, b.T if "b" in turned else b]
+        return tinygrad_step(
+            lambda x, y: (x.T if "a" in turned else x) @ (y.T if "b" in turned else y), *stored
+        )
+    if name == "clblast":
+        return None if "a" in turned else clblast_product(a, b.T if turned else b, bool(turned))
     if name == "jax":
         import jax
 
@@ -76,7 +109,9 @@ def total(name: str, shape: tuple[int, ...], axis: int | None) -> Work:
 
         f, x = jax.jit(lambda x: x.sum(axis)), jax.numpy.asarray(a)
         return lambda: f(x).block_until_ready(), lambda: None
-    if name == "compiled":
+    if name == "tinygrad":
+        return tinygrad_step(lambda x: x.sum(axis), a)
+    if name in ("compiled", "clblast"):
         return None
     c, wait = framework(name)
     x = c.tensor(a)
@@ -95,7 +130,9 @@ def function(name: str, of: str) -> Work:
         f = jax.jit(getattr(jax.numpy, of, None) or getattr(jax.scipy.special, of))
         x = jax.numpy.asarray(a)
         return lambda: f(x).block_until_ready(), lambda: None
-    if name == "compiled":
+    if name == "tinygrad":
+        return tinygrad_step(lambda x: getattr(x, of)(), a)
+    if name in ("compiled", "clblast"):
         return None
     c, wait = framework(name)
     x = c.tensor(a)
@@ -113,6 +150,10 @@ def chain(name: str) -> Work:
         f = jax.jit(lambda x, y: jax.numpy.tanh(x * y + x) * y)
         x, y = jax.numpy.asarray(a), jax.numpy.asarray(b)
         return lambda: f(x, y).block_until_ready(), lambda: None
+    if name == "tinygrad":
+        return tinygrad_step(lambda x, y: (x * y + x).tanh() * y, a, b)
+    if name == "clblast":
+        return None
     c, wait = framework(name)
     p, q = c.tensor(a), c.tensor(b)
     return lambda: c.eval(c.tanh(p * q + p) * q), wait
@@ -134,6 +175,8 @@ def tiny(name: str) -> Work:
 
         f, x, y = jax.jit(thousand), jax.numpy.asarray(a), jax.numpy.asarray(b)
         return lambda: f(x, y).block_until_ready(), lambda: None
+    if name in ("tinygrad", "clblast"):  # tinygrad takes minutes to compile it
+        return None
     c, wait = framework(name)
     p, q = c.tensor(a), c.tensor(b)
     if name == "compiled":
@@ -284,6 +327,8 @@ def language_model(name: str) -> Work:
 
 def rows(name: str, of: str, backward: bool) -> Work:
     """Softmax, layer norm or cross entropy of 4096 x 4096 floats, with its gradients if asked."""
+    if name == "tinygrad" and of == "softmax" and not backward:
+        return tinygrad_step(lambda x: x.softmax(-1), random(ROWS, ROWS))
     if not torch_like(name) or name == "compiled":
         return None
     c, wait = framework(name)

@@ -24,6 +24,7 @@
 //   TILE_M  rows of C that a work-group shares; 64, 128
 //   TILE_N  columns likewise; 64, 128
 //   TILE_K  steps of k in each half of local memory; 8, 16, 32
+//   EDGES   1 if tiles, or steps of TILE_K, reach past M, N or K; 0, 1
 //   OWN_MATH  functions of include/math.h instead of the platform's; 0, 1
 //   STORED  1 if there is a chain f; 0, 1
 //   STORED_PARAMS  its operands, as in matmul.cl; generated
@@ -57,8 +58,8 @@
 #define ACC ARITH(X)
 
 #if defined(USE_matmul_tiled) || defined(USE_matmul_split)
-#if !defined(TILE_M) || !defined(TILE_N) || !defined(TILE_K)
-#error "matmul_tiled.cl: TILE_M, TILE_N and TILE_K must be defined"
+#if !defined(TILE_M) || !defined(TILE_N) || !defined(TILE_K) || !defined(EDGES)
+#error "matmul_tiled.cl: TILE_M, TILE_N, TILE_K and EDGES must be defined"
 #endif
 // An item computes FOURS_M x FOURS_N pieces of 4 x 4, which lie 64 rows and columns apart, so that
 // neighbours read neighbouring vectors of local memory.
@@ -75,7 +76,8 @@ typedef ARITH4(X) FOUR;
 #define LINE_N (TILE_N + 4)
 #define FETCH(next, brought, from, step, lead, k_first, lead_step, k_step, most)                \
   _Pragma("unroll") for (int l = 0; l < brought; l++) {                                         \
-    const bool inside = (lead) + l * (lead_step) < (most) && k0 + (k_first) + l * (k_step) < stop; \
+    const bool inside =                                                                         \
+        !EDGES || ((lead) + l * (lead_step) < (most) && k0 + (k_first) + l * (k_step) < stop);  \
     next[l] = inside ? LOAD(X, from, l * (step)) : (ACC)0;                                      \
   }
 #define KEEP(next, brought, to, step) \
@@ -92,7 +94,7 @@ typedef ARITH4(X) FOUR;
 #define FINISH_COLUMN(e)                                  \
   {                                                       \
     const INDEX n = left + 64 * j + 4 * column + e;       \
-    if (n < N) FINISH_TILED(m, n, sum[4 * i + r][j].s##e) \
+    if (!EDGES || n < N) FINISH_TILED(m, n, sum[4 * i + r][j].s##e) \
   }
 #ifdef USE_matmul_split
 #define RESULT ACC
@@ -144,8 +146,10 @@ __attribute__((always_inline)) static inline void KERNEL_NAME(tiled)(
     // On their way while those that are here are multiplied.
     a += TILE_K * ak;
     b += TILE_K * bk;
-    FETCH(next_a, BROUGHT_M, a, a_step, top + a_m, a_k, a_m_step, a_k_step, M)
-    FETCH(next_b, BROUGHT_N, b, b_step, left + b_n, b_k, b_n_step, b_k_step, N)
+    if (EDGES || k0 < stop) {
+      FETCH(next_a, BROUGHT_M, a, a_step, top + a_m, a_k, a_m_step, a_k_step, M)
+      FETCH(next_b, BROUGHT_N, b, b_step, left + b_n, b_k, b_n_step, b_k_step, N)
+    }
     __local const FOUR *line_a = tile_a + half_a + row, *line_b = tile_b + half_b + column;
     _Pragma("unroll") for (int k = 0; k < TILE_K; k++) {
       FOUR bt[FOURS_N];
@@ -165,7 +169,7 @@ __attribute__((always_inline)) static inline void KERNEL_NAME(tiled)(
   _Pragma("unroll") for (int i = 0; i < FOURS_M; i++)
   _Pragma("unroll") for (int r = 0; r < 4; r++) {
     const INDEX m = top + 64 * i + 4 * row + r;
-    if (m < M) {
+    if (!EDGES || m < M) {
       _Pragma("unroll") for (int j = 0; j < FOURS_N; j++) {
         FINISH_COLUMN(0)
         FINISH_COLUMN(1)

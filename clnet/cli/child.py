@@ -60,13 +60,17 @@ class Child:
     def _start(self) -> subprocess.Popen[bytes]:
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  (closed in _end, close)
         # Its own session: Ctrl-C reaches the parent alone, which ends its children in order.
-        self._process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._complaints,
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._complaints,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._complaints.close()
+            raise ChildError(f"{self._command[0]} cannot be started: {error.strerror}") from None
         return self._process
 
     def _end(self) -> str:

@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from clnet.device.opencl import cl, device_error, is_exhaustion
+from clnet.device.pages import WORTH_ASKING, ask_for_large_pages
 from clnet.device.sizes import format_bytes, memory_limit
 from clnet.errors import OutOfMemoryError
 
@@ -31,9 +32,7 @@ _KEPT_ARRAYS = 32
 
 
 # How long a read looks for its end by itself before it sleeps, on devices that share the host's
-# memory: waking up takes PoCL 20 us, as long as a small training step's kernels. On others a read
-# that blocks is the fastest: 20 us with NVIDIA's driver for a launch and the read of 16 bytes, 33
-# with a read that does not block and looking for its end.
+# memory: waking up takes PoCL 20 us, as long as a small training step's kernels.
 _POLLING_SECONDS = 2e-4
 
 
@@ -111,6 +110,7 @@ class Memory:
         self._name = name
         self._max_allocation = max_allocation
         self._unified = unified
+        self._on_cpu = bool(queue.device.type & cl.device_type.CPU)
         self._pool = cl.tools.MemoryPool(cl.tools.ImmediateAllocator(queue))
         self._kept: deque[tuple[Any, np.ndarray]] = deque()
         # Reentrant: garbage collection inside may retire an array.
@@ -157,8 +157,15 @@ class Memory:
         if nbytes > self._largest_pooled and (
             pool.alloc_size(pool.bin_number(nbytes)) > self._max_allocation
         ):
-            return _Unpooled(self, self._queue.context, nbytes)
-        return pool.allocate(nbytes)
+            buffer: Buffer = _Unpooled(self, self._queue.context, nbytes)
+            fresh = True
+        else:
+            held = pool.managed_bytes
+            buffer = pool.allocate(nbytes)
+            fresh = pool.managed_bytes > held
+        if fresh and nbytes >= WORTH_ASKING and self._on_cpu:
+            ask_for_large_pages(self._queue, buffer, nbytes)
+        return buffer
 
     def _allocate_again(self, nbytes: int) -> Buffer:
         cached = self.cached
@@ -309,15 +316,14 @@ class Memory:
         raw = value.reshape(1).view(np.uint8)
         start = offset * dtype.itemsize
         try:
-            # What enqueue_copy comes to, 3 us later.
-            enqueue = cl._cl._enqueue_read_buffer
-            read = enqueue(
+            # What `enqueue_copy` comes to, 3 us later. NVIDIA's driver took 33 us where the end was
+            # looked for, 20 us where it blocks.
+            read = cl._cl._enqueue_read_buffer(
                 self._queue, buffer, raw, src_offset=start, is_blocking=not self._unified
             )
-            if not self._unified:
-                return cast("np.generic", value[()])
-            self._queue.flush()
-            _wait(read)
+            if self._unified:
+                self._queue.flush()
+                _wait(read)
         except cl.Error as error:
             raise device_error("read", self._name, error) from error
         return cast("np.generic", value[()])

@@ -2,8 +2,9 @@
 
 PoCL asks LLVM what the host's CPU is called when it makes its device, and names it to the compiler
 with every kernel. LLVM calls what it does not know 'generic', and that its compiler refuses
-("unknown target CPU 'generic'"): PyPI's PoCL, with LLVM 14, builds nothing on AMD's Zen 5. No
-setting changes the name, so it is changed where the device keeps it.
+("unknown target CPU 'generic'"): PyPI's PoCL, with LLVM 14, builds nothing on AMD's Zen 5. It takes
+Zen 4 for Zen 3, which has no AVX-512: products take twice as long. No setting changes the name, so
+it is changed where the device keeps it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_UNKNOWN = b"generic\0"
+# Names that are replaced: what LLVM does not know and, on CPUs with AVX-512, one without.
+_UNKNOWN, _NARROW = b"generic\0", b"znver3\0"
 # Bytes of PoCL's device in which the pointer to the name is looked for; it stands at 640 in 3.0.
 _DEVICE_BYTES = 1024
 # What a CPU must be able to do for a name, the best first.
@@ -25,8 +27,8 @@ _NAMES = (
 )
 
 
-# What devices point to, for as long as there are devices.
-_kept: list[ctypes.Array[ctypes.c_char]] = []
+# What devices point to, for as long as there are devices, by their addresses.
+_kept: dict[int, ctypes.Array[ctypes.c_char]] = {}
 
 
 def name_processor(raw: Any) -> None:
@@ -40,11 +42,23 @@ def name_processor(raw: Any) -> None:
         facts = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return
-    where = pointer_to_unknown(raw.int_ptr, readable(maps))
+    best = name_of(facts)
+    replaced = (_UNKNOWN, _NARROW) if best == _NAMES[0][0] else (_UNKNOWN,)
+    where = pointer_to(replaced, raw.int_ptr, readable(maps))
     if where is not None:
-        name = ctypes.create_string_buffer(name_of(facts).encode())
-        _kept.append(name)
+        name = ctypes.create_string_buffer(best.encode())
+        _kept[raw.int_ptr] = name
         ctypes.c_uint64.from_address(where).value = ctypes.addressof(name)
+
+
+def option(raw: Any) -> str:
+    """Return what the compiler's options need for a device that was given a name, with a space.
+
+    clnet's cache of programs goes by the options: without this a program built for one CPU would be
+    given to another that may be able to do less. PoCL 3.0's own cache knows the name given.
+    """
+    name = _kept.get(raw.int_ptr)
+    return "" if name is None else f" -DCLNET_PROCESSOR={name.value.decode()}"
 
 
 def name_of(cpuinfo: str) -> str:
@@ -69,8 +83,8 @@ def readable(maps: str) -> list[tuple[int, int]]:
     return ranges
 
 
-def pointer_to_unknown(start: int, ranges: list[tuple[int, int]]) -> int | None:
-    """Return the address of the one pointer to 'generic' in PoCL's device at `start`, if any."""
+def pointer_to(names: tuple[bytes, ...], start: int, ranges: list[tuple[int, int]]) -> int | None:
+    """Return the address of the one pointer to such a name in PoCL's device at `start`, if any."""
 
     def may_read(address: int, nbytes: int) -> bool:
         return any(low <= address and address + nbytes <= high for low, high in ranges)
@@ -80,7 +94,9 @@ def pointer_to_unknown(start: int, ranges: list[tuple[int, int]]) -> int | None:
         if not may_read(where, 8):
             break
         target = ctypes.c_uint64.from_address(where).value
-        size = len(_UNKNOWN)
-        if may_read(target, size) and ctypes.string_at(target, size) == _UNKNOWN:
+        if any(
+            may_read(target, len(name)) and ctypes.string_at(target, len(name)) == name
+            for name in names
+        ):
             found.append(where)
     return found[0] if len(found) == 1 else None

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from clnet.device import binaries, profiling
+from clnet.device import binaries, processor, profiling
 from clnet.device.opencl import cl, device_error
 from clnet.device.sources import KernelSource, SerialSource, excerpt, located, program_text
 from clnet.errors import BuildError
@@ -58,6 +58,7 @@ class Programs:
     ) -> None:
         self._context = context
         self._device = device
+        self._options = OPTIONS + processor.option(device)
         self._name = name
         self._fingerprint = fingerprint
         self._built: dict[Source, Any] = {}
@@ -81,7 +82,7 @@ class Programs:
         """Whether a source was built before, alone: here, or by a process that left it on disk."""
         if source in self._built:
             return True
-        entry = binaries.entry(OPTIONS, self._fingerprint(), program_text([source]))
+        entry = binaries.entry(self._options, self._fingerprint(), program_text([source]))
         return entry.read() is not None
 
     def _build(self, sources: list[Source]) -> None:
@@ -113,7 +114,7 @@ class Programs:
             return self._read_or_build(text, keep)
 
     def _read_or_build(self, text: str, keep: bool) -> Any:
-        entry = binaries.entry(OPTIONS, self._fingerprint(), text)
+        entry = binaries.entry(self._options, self._fingerprint(), text)
         saved = entry.read()
         if saved:
             try:
@@ -145,7 +146,7 @@ class Programs:
         with warnings.catch_warnings():
             # NVIDIA's compiler has remarks on what it builds without a fault.
             warnings.simplefilter("ignore", cl.CompilerWarning)
-            program.build(OPTIONS.encode(), [self._device])
+            program.build(self._options.encode(), [self._device])
 
     def _build_error(self, source: Source, error: Exception) -> BuildError:
         log = getattr(error, "clnet_log", str(error))

@@ -52,8 +52,6 @@ _ONE_GROUP = 64**3
 _FEW_ROWS = 256
 # Rows up to which CPUs take inner products where both operands lie along k.
 _DOT_ROWS = 64
-# Steps of k that a work-group of a GPU takes at least.
-_LEAST_SPAN = 128
 _PRODUCTS = ((512, 512, 512), (1024, 1024, 1024), (128, 784, 512), (1280, 512, 512))
 # tile_m, tile_n: rows and columns that CPUs hold in registers. block, depth: rows and columns, and
 # steps of k, that a work-group packs: by default together half a second-level cache.
@@ -69,9 +67,14 @@ _BLOCKED = tunable(
     },
     _PRODUCTS,
 )
-# Steps of k that GPUs bring to local memory at once.
+# tile_k: steps of k that GPUs bring to local memory at once. span: those that a work-group takes at
+# least where a product is cut along k.
 _TILED = tunable(
-    "matmul_tiled", "matmul", ("gpu", "accelerator"), {"tile_k": (16, 8, 32)}, _PRODUCTS
+    "matmul_tiled",
+    "matmul",
+    ("gpu", "accelerator"),
+    {"tile_k": (16, 8, 32), "span": (512, 256, 128)},
+    _PRODUCTS,
 )
 
 
@@ -173,16 +176,22 @@ def _tiled(
             if tiles_of(*larger) >= target.compute_units:
                 tile_m, tile_n = larger
                 break
-    depth = _TILED.chosen(target)["tile_k"]
+    chosen = _TILED.chosen(target)
+    depth = chosen["tile_k"]
     while 2 * depth * (tile_m + tile_n + 8) * each > target.local_memory:
         depth //= 2
     groups = tiles_of(tile_m, tile_n)
     slices = 1
     if groups < target.compute_units:
-        slices = max(1, min(ceil_div(2 * target.compute_units, groups), k // _LEAST_SPAN))
+        slices = max(1, min(ceil_div(2 * target.compute_units, groups), k // chosen["span"]))
     span = ceil_div(ceil_div(k, slices), depth) * depth
     slices = ceil_div(k, span)
-    tiles = (("TILE_M", str(tile_m)), ("TILE_N", str(tile_n)), ("TILE_K", str(depth)))
+    tiles = (
+        ("TILE_M", str(tile_m)),
+        ("TILE_N", str(tile_n)),
+        ("TILE_K", str(depth)),
+        ("EDGES", str(int(bool(m % tile_m or n % tile_n or k % depth)))),
+    )
     size = (16 * ceil_div(n, tile_n), 16 * ceil_div(m, tile_m), batches * slices)
     args: tuple[Argument, ...]
     if slices == 1:

@@ -7,83 +7,46 @@ b batch, h hidden features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from clnet import core
 from clnet.core import Tensor
-from clnet.dtypes import float64, int32
+from clnet.dtypes import int32
 from clnet.errors import DTypeError, ShapeError
 from clnet.modes import modes
 from clnet.ops.cells import CELLS, NUMPY, TENSORS, Cell, back, given, run
 from clnet.ops.join import cat
-from clnet.ops.launch import accumulator, ceil_div, index_type, scalars
+from clnet.ops.launch import ceil_div
 from clnet.ops.linalg import matmul
 from clnet.ops.parts import narrow
+from clnet.ops.recurrent_launch import LAYERS, LEAST_ROWS, LayerSizes, Pass, pass_launches
 from clnet.ops.views import permute, reshape, slice_
 from clnet.records import (
     Arg,
-    Argument,
-    In,
     Launch,
     Layout,
     Op,
-    Out,
-    Prepared,
     Sample,
-    Scalar,
-    Scratch,
     Sizes,
     Spec,
     Target,
     register,
     row_major,
 )
-from clnet.tunables import tunable
 
-# Rows of a work-group's tiles.
-_TILES = 8, 4
 # Weights, in elements, that a core's own cache holds.
 _SMALL = 1 << 18
-# Steps, batch, hidden features, of benchmarks and tuning.
-_LAYERS = (20, 64, 512), (32, 128, 256)
-# rows: how many of the batch a work-group takes at most.
-_RNN = tunable("rnn", "lstm_states", ("cpu",), {"rows": (64, 32, 128, 16)}, _LAYERS)
 
 
-# --- where the parts of the packed values lie ----------------------------------------------------
-class _Sizes(NamedTuple):
-    t: int
-    b: int
-    h: int
-
-    def rows(self, cell: Cell) -> int:
-        """Number of states [b, h] that are packed."""
-        return cell.states * (self.t + 1)
-
-    def packed(self, cell: Cell, keep: bool) -> int:
-        """Elements of the packed states, and of what is kept."""
-        kept = cell.kept * self.t if keep else 0
-        return (self.rows(cell) + kept) * self.b * self.h
-
-    def grads(self, cell: Cell) -> int:
-        """Elements of the packed cotangents."""
-        return (cell.gates * (1 + cell.apart) * self.t + cell.states) * self.b * self.h
-
-    def first(self, cell: Cell, reverse: bool) -> int:
-        """The packed state at which the results begin: h of all steps, then the last c."""
-        return self.t if reverse and cell.states == 2 else 0 if reverse else 1
-
-
-def _sizes(cell: Cell, pre: Any) -> _Sizes:
+def _sizes(cell: Cell, pre: Any) -> LayerSizes:
     t, b, wide = pre.shape
-    return _Sizes(t, b, wide // cell.gates)
+    return LayerSizes(t, b, wide // cell.gates)
 
 
-def _check(cell: Cell, pre: Spec, *operands: Spec) -> _Sizes:
+def _check(cell: Cell, pre: Spec, *operands: Spec) -> LayerSizes:
     name = cell.name
     least = cell.states + 2
     if pre.ndim != 3 or pre.shape[-1] % cell.gates or not least <= len(operands) <= least + 1:
@@ -109,83 +72,6 @@ def _check(cell: Cell, pre: Spec, *operands: Spec) -> _Sizes:
     return sizes
 
 
-# --- launches ------------------------------------------------------------------------------------
-class _Division(NamedTuple):
-    """How a batch is shared out: groups of `rows`, in tiles of `tile` rows by `lanes` columns."""
-
-    groups: int
-    rows: int
-    tile: int
-    lanes: int
-
-
-def _division(target: Target, sizes: _Sizes, x: Layout) -> _Division:
-    units = target.compute_units
-    most = _RNN.chosen(target)["rows"]
-    groups = min(units * ceil_div(sizes.b, units * most), ceil_div(sizes.b, _TILES[-1]))
-    rows = ceil_div(sizes.b, groups)
-    tile, small = _TILES
-    if 4 * ceil_div(rows, tile) * tile > 5 * ceil_div(rows, small) * small:
-        tile = small
-    rows = ceil_div(rows, tile) * tile
-    return _Division(ceil_div(sizes.b, rows), rows, tile, 16 if x.dtype is float64 else 32)
-
-
-def _launches(
-    target: Target,
-    cell: Cell,
-    sizes: _Sizes,
-    entry: str,
-    operands: Sequence[Layout],
-    inputs: Sequence[int],
-    weight: int,
-    lengths: bool,
-    flags: Sequence[bool],
-) -> list[Launch]:
-    """Return the launch of all steps, which takes the weight packed."""
-    x = operands[weight]
-    how = _division(target, sizes, x)
-    index = index_type(Spec((sizes.grads(cell) + sizes.packed(cell, True),), x.dtype))
-    each = accumulator(x.dtype).itemsize
-    wide = cell.gates * sizes.h
-    forward = entry == "rnn_forward"
-    columns = ceil_div(sizes.h, how.lanes)
-    blocks, depth = (cell.gates, sizes.h) if forward else (1, wide)
-    steps = (sizes.h, 1) if forward else (1, sizes.h)
-    packed = Scratch("prepared", columns * blocks * depth * how.lanes * each, each)
-    # An odd number of cache lines, so that the rows of a tile lie in different sets.
-    stride = columns * how.lanes + 16
-    wide_stride = ceil_div(wide, how.lanes) * how.lanes + 16
-    areas = [stride] * (cell.states + 1) if forward else [wide_stride, *[stride] * cell.states]
-    group_scratch = how.rows * sum(areas)
-    scratch = Scratch("rows", how.groups * group_scratch * each, each)
-    strides = areas[:1] if forward else (stride, wide_stride)
-    named = (
-        ("X", x.dtype.name),
-        ("INDEX", index),
-        ("LANES", str(how.lanes)),
-        ("OWN_MATH", str(int(target.type == "cpu"))),
-    )
-    packing: tuple[Argument, ...] = (
-        In(weight),
-        packed,
-        *scalars(index, sizes.h, depth, blocks, *steps),
-    )
-    pack = Launch("rnn_pack.cl", "rnn_pack", named[:-1], packing, (columns * blocks,), (1,))
-    panels = Prepared(weight, packed.nbytes, each, pack)
-    numbers = scalars(index, *sizes, how.rows, *strides, group_scratch)
-    args: tuple[Argument, ...] = (
-        *map(In, inputs), panels, Out(), scratch, *numbers, *(Scalar("int", int(f)) for f in flags)
-    )  # fmt: skip
-    defines = (
-        *named,
-        ("CELL_TYPE", cell.name),
-        ("TILE_M", str(how.tile)),
-        ("LENGTHS", str(int(lengths))),
-    )
-    return [Launch("rnn.cl", entry, defines, args, (how.groups,), (1,))]
-
-
 # --- the records ---------------------------------------------------------------------------------
 def _states(cell: Cell) -> Op:
     """Return the record of all states, packed, with what is kept of them if `keep`."""
@@ -198,10 +84,11 @@ def _states(cell: Cell) -> Op:
             return []
         weight = 1 + cell.states
         inputs = [i for i in range(len(ins)) if i != weight]
-        return _launches(
-            target, cell, _sizes(cell, ins[0]), "rnn_forward", ins, inputs, weight,
-            len(ins) > least, (reverse, keep),
+        of = Pass(
+            cell, _sizes(cell, ins[0]), True, inputs, weight, weight, len(ins) > least,
+            (reverse, keep),
         )  # fmt: skip
+        return pass_launches(target, of, ins)
 
     def spec(pre: Spec, *operands: Spec, reverse: bool, keep: bool) -> Spec:
         return Spec((_check(cell, pre, *operands).packed(cell, keep),), pre.dtype)
@@ -236,7 +123,7 @@ def _states(cell: Cell) -> Op:
             joint=lambda d, packed, *operands, **attrs: (None,) * len(operands),
             kernel=kernel,
             cost=cost,
-            sizes=Sizes(lambda t, b, h: sample(t, b, h, False, False, True), _LAYERS),
+            sizes=Sizes(lambda t, b, h: sample(t, b, h, False, False, True), LAYERS),
         )
     )  # fmt: skip
 
@@ -256,10 +143,11 @@ def _backward(cell: Cell) -> Op:
         if not out.size:
             return []
         inputs = [0, 1, *range(least, len(ins))]
-        return _launches(
-            target, cell, _sizes(cell, ins[2]), "rnn_backward", ins, inputs, 3 + cell.states,
-            len(ins) > least, (reverse,),
+        of = Pass(
+            cell, _sizes(cell, ins[2]), False, inputs, 3 + cell.states, 2, len(ins) > least,
+            (reverse,),
         )  # fmt: skip
+        return pass_launches(target, of, ins)
 
     def spec(d: Spec, packed: Spec, pre: Spec, *operands: Spec, reverse: bool) -> Spec:
         sizes = _check(cell, pre, *operands)
@@ -288,7 +176,7 @@ def _backward(cell: Cell) -> Op:
         return back(TENSORS, cell, d, states, kept, operands, reverse)
 
     def sample(t: int, b: int, h: int, lengths: bool, reverse: bool) -> Sample:
-        sizes = _Sizes(t, b, h)
+        sizes = LayerSizes(t, b, h)
         own = Arg((t + cell.states - 1, b, h)), Arg((sizes.packed(cell, True),), -1, 1)
         return Sample((*own, *_arguments(cell, t, b, h, lengths)), {"reverse": reverse}, grad=False)
 
@@ -311,7 +199,7 @@ def _backward(cell: Cell) -> Op:
             composed=composed,
             kernel=kernel,
             cost=cost,
-            sizes=Sizes(lambda t, b, h: sample(t, b, h, False, False), _LAYERS),
+            sizes=Sizes(lambda t, b, h: sample(t, b, h, False, False), LAYERS),
         )
     )
 
@@ -370,16 +258,14 @@ _OPS: dict[str, tuple[Cell, Op, Op]] = {
 def whole_sequence(name: str, pre: Tensor) -> bool:
     """Whether a device computes a layer of cells better as one op than step by step.
 
-    CPUs do if the batch is shared out among most of their cores, or weights are small. A tuning
-    table's "recurrent_layer" may say `whole`, 0 or 1.
+    GPUs do, and CPUs if the batch is shared out among most of their cores, or weights are small. A
+    tuning table's "recurrent_layer" may say `whole`, 0 or 1.
     """
     cell = _OPS[name][0]
     target = core.runtime.target(pre.device)
     _, b, h = _sizes(cell, pre)
-    most = 2 * ceil_div(b, _TILES[-1]) >= target.compute_units or cell.gates * h * h <= _SMALL
-    return bool(
-        target.tuning.get("recurrent_layer", {}).get("whole", target.type == "cpu" and most)
-    )
+    busy = 2 * ceil_div(b, LEAST_ROWS) >= target.compute_units or cell.gates * h * h <= _SMALL
+    return bool(target.tuning.get("recurrent_layer", {}).get("whole", target.type != "cpu" or busy))
 
 
 def layer(

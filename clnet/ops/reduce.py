@@ -46,7 +46,7 @@ from clnet.records import (
 _Ints = tuple[int, ...]
 
 # As in kernels/reduce.cl: outputs of a work-group of reduce_columns, accumulators of reduce_rows.
-_COLUMNS = 512
+_COLUMNS = 2048
 _LANES = 64
 
 
@@ -79,9 +79,9 @@ def reduce_launches(
     columns = kept_strides[-1] == 1 and reduced_strides[-1] != 1
     if target.type == "cpu":
         parallel = ceil_div(kept[-1], _COLUMNS) * (outputs // kept[-1]) if columns else outputs
-        # Short chunks of columns: groups which run at once then read neighbouring rows.
-        wanted = (32 if columns else 4) * target.compute_units
-        least = 32768 // min(outputs, _COLUMNS) + _LANES
+        # Many more groups than cores: a thread that PoCL wakes late then still gets its share.
+        wanted = 32 * target.compute_units
+        least = 32768 // min(outputs, 512) + _LANES
     else:
         parallel = outputs if columns else outputs * work_group(target)
         wanted, least = 2048 * target.compute_units, 128 if columns else 256
@@ -93,7 +93,7 @@ def reduce_launches(
     between = accumulator(dtype)
     scratch = Scratch("partial", outputs * chunks * between.itemsize, between.itemsize)
     first = _pass(target, fold, x, In(0), scratch, dims, chunks, length, between)
-    if first.entry == "reduce_plain":
+    if first.entry in ("reduce_plain", "reduce_columns"):
         partial, joined = Layout((chunks, outputs), (outputs, 1), between), 0
     else:
         partial, joined = Layout((outputs, chunks), (chunks, 1), between), 1
@@ -141,9 +141,13 @@ def _pass(
             flags = (Scalar("int", len(reduced) == 1), Scalar(index, reduced_strides[-1]))
             size, local = (items, outputs * chunks), (items, 1)
     elif columns:
-        entry, numbers = "reduce_columns", (kept[-1], chunks, length, total)
+        # Whole rows where there are groups enough, pieces of them where there are not.
+        rows = outputs // kept[-1] * chunks
+        parts = min(ceil_div(kept[-1], 512), ceil_div(2 * target.compute_units, rows))
+        across = min(_COLUMNS, ceil_div(ceil_div(kept[-1], parts), _LANES) * _LANES)
+        entry, numbers = "reduce_columns", (kept[-1], across, length, total)
         inner_k = kept[:-1], kept_strides[:-1]
-        size = (ceil_div(kept[-1], _COLUMNS), outputs // kept[-1], chunks)
+        size = (ceil_div(kept[-1], across), outputs // kept[-1], chunks)
         local = (1, 1, 1)
     else:
         each = share(target, outputs * chunks, length)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+import clnet as cn
 from clnet.cli import bench, main
-from clnet.cli.bench import report
+from clnet.cli.bench import clblast, peer, report
 from clnet.cli.bench.against import Peers
 from clnet.cli.bench.measure import Figures, figures
 from clnet.cli.bench.work import sizes_of, works
@@ -155,6 +158,39 @@ def test_against_numpy(capsys):
     assert float(rows["matmul"][-1]) > 0
     assert float(rows["sum"][-1]) > 0
     assert rows["sigmoid"][-1] == "-"  # NumPy has none
+
+
+def test_against_clblast_on_the_same_device(capsys):
+    if ctypes.util.find_library("clblast") is None:
+        pytest.skip("libclblast is not installed")
+    command = ["bench", "--size", "33", "--seconds", "0", "--against", "clblast"]
+    assert main([*command, "--op", "matmul", "--op", "sum"]) == 0
+    rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+    assert float(rows["matmul"][-1]) > 0
+    assert rows["sum"][-1] == "-"
+    queue = clblast.queue_on(cn.device().index)
+    a, b = (np.arange(n, dtype=np.float64).reshape(-1, 3) for n in (6, 12))
+    if cn.device().caps.fp64:
+        x, y = (clblast.matrix(queue, m) for m in (a, b))
+        np.testing.assert_allclose(clblast.matmul(x, y, turned=True).tolist(), a @ b.T)
+
+
+def test_without_clblast_it_is_left_out_in_words(monkeypatch):
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)
+    clblast.library.cache_clear()
+    there, words = peer.greeting("clblast", "0:0")
+    assert not there
+    assert words == "clblast is left out: no shared library clblast; Debian has it as libclblast1"
+
+
+def test_a_library_that_is_missing_is_left_out_in_words(capsys):
+    command = ["bench", "--size", "33", "--seconds", "0", "--op", "tanh", "--against", "jax,numpy"]
+    assert main([*command, "--python", "jax=/nowhere/python"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    reason = "/nowhere/python cannot be started: No such file or directory"
+    assert f"jax is left out: {reason}" in lines
+    assert f"numpy {np.__version__}" in lines
+    assert lines[-2].split()[-2:] == ["limit", "numpy/clnet"]  # no column of jax
 
 
 def test_a_library_whose_op_means_another_thing_is_left_out():

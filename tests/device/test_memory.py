@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import gc
 import re
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from clnet.device import device
 from clnet.device.memory import ALIGNMENT, Memory
+from clnet.device.opencl import cl
+from clnet.device.pages import ask_for_large_pages
 from clnet.device.sizes import format_bytes, memory_limit, parse_bytes
 from clnet.errors import DeviceError, OutOfMemoryError
 
 MIB = 1 << 20
+LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 DTYPES = ("bool", "uint8", "int16", "float16", "int32", "float32", "int64", "float64")
 
 
@@ -118,6 +123,38 @@ def test_released_blocks_are_used_again(on):
     del again
     memory.empty_cache()
     assert memory.cached == 0
+
+
+@pytest.mark.parametrize("largest", [64 * MIB, 16 * MIB], ids=["pooled", "unpooled"])
+def test_new_large_buffers_ask_once_for_large_pages(on, largest, monkeypatch):
+    if not on.raw.type & cl.device_type.CPU:
+        pytest.skip("memory of its own")
+    asked = []
+
+    def ask(queue, buffer, nbytes):
+        asked.append(nbytes)
+        return ask_for_large_pages(queue, buffer, nbytes)
+
+    monkeypatch.setattr(sys.modules[Memory.__module__], "ask_for_large_pages", ask)
+    memory = small(on, 128 * MIB, largest)
+    size = 15 * MIB + 4
+    for _ in range(2):
+        buffer = memory.allocate(size)
+        del buffer
+    assert asked == [size] if largest > 16 * MIB else [size, size]
+    array = np.arange(size, dtype=np.uint8)
+    buffer = memory.upload(array)
+    np.testing.assert_array_equal(memory.download(buffer, array.dtype, array.shape, 0), array)
+    memory.allocate(MIB)
+    assert MIB not in asked
+
+
+@pytest.mark.skipif(not LARGE_PAGES.exists(), reason="a system without large pages")
+def test_large_pages_are_what_a_large_buffer_gets(on):
+    if "[never]" in LARGE_PAGES.read_text() or not on.raw.type & cl.device_type.CPU:
+        pytest.skip("no large pages to have")
+    buffer = on.memory.allocate(64 * MIB)
+    assert ask_for_large_pages(on.queue, buffer, 64 * MIB)
 
 
 def test_stats_say_what_happened(on):

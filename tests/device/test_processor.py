@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import clnet as cn
 from clnet.device import processor
+
+NAMES = (b"generic\0", b"znver3\0")
 
 
 @pytest.mark.parametrize(
@@ -53,20 +56,55 @@ def test_the_pointer_to_an_unknown_name_is_found() -> None:
     memory, kept = _device(7, b"pthread", 0, b"generic", b"generic-not", 2**63)
     ranges = processor.readable(Path("/proc/self/maps").read_text())
     start = ctypes.addressof(memory)
-    assert processor.pointer_to_unknown(start, ranges) == start + 3 * 8
+    assert processor.pointer_to(NAMES, start, ranges) == start + 3 * 8
     del kept
 
 
-@pytest.mark.parametrize("words", [(b"skylake",), (b"generic", b"generic"), ()])
+@pytest.mark.parametrize(
+    "words", [(b"skylake",), (b"generic", b"generic"), (b"generic", b"znver3"), ()]
+)
 def test_nothing_is_changed_unless_there_is_just_one(words: tuple[bytes, ...]) -> None:
     memory, kept = _device(*words)
     ranges = processor.readable(Path("/proc/self/maps").read_text())
-    assert processor.pointer_to_unknown(ctypes.addressof(memory), ranges) is None
+    assert processor.pointer_to(NAMES, ctypes.addressof(memory), ranges) is None
     del kept
 
 
 def test_memory_that_cannot_be_read_is_left_alone() -> None:
-    assert processor.pointer_to_unknown(4096, []) is None
+    assert processor.pointer_to(NAMES, 4096, []) is None
+
+
+@pytest.mark.parametrize(
+    ("known", "flags", "given"),
+    [
+        (b"znver3", "avx512f avx512bw avx512cd avx512dq avx512vl fma", b"skylake-avx512"),
+        (b"znver3", "avx2 fma f16c bmi1 bmi2 abm movbe", b"znver3"),  # a Zen 3
+        (b"znver4", "avx512f avx512bw avx512cd avx512dq avx512vl fma", b"znver4"),
+        (b"generic", "avx2 fma f16c bmi1 bmi2 abm movbe", b"haswell"),
+    ],
+)
+def test_a_name_is_given_where_it_says_more(
+    known: bytes, flags: str, given: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, kept = _device(7, known)
+    raw = SimpleNamespace(
+        int_ptr=ctypes.addressof(memory),
+        platform=SimpleNamespace(name="Portable Computing Language"),
+    )
+    monkeypatch.setattr(processor, "_kept", {})
+    monkeypatch.setattr(processor.sys, "platform", "linux")
+    monkeypatch.setattr(processor.platform, "machine", lambda: "x86_64")
+    read = Path.read_text
+    monkeypatch.setattr(
+        Path,
+        "read_text",
+        lambda path, **how: f"flags : {flags}\n" if "cpuinfo" in str(path) else read(path, **how),
+    )
+    processor.name_processor(raw)
+    assert ctypes.string_at(memory[1]) == given
+    expected = "" if given == known else f" -DCLNET_PROCESSOR={given.decode()}"
+    assert processor.option(raw) == expected
+    del kept
 
 
 def test_every_device_here_compiles() -> None:

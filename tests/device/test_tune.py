@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 import clnet as cn
-from clnet.cli import main
+from clnet.cli import main, tune
 from clnet.cli.child import Child, ChildError
 from clnet.cli.tune import report, trial
 from clnet.cli.tune.search import Found, search
@@ -119,8 +119,10 @@ def test_search_does_not_follow_noise():
 
 @pytest.fixture
 def quick(monkeypatch, tmp_path):
-    """Tune on small work, into a table of the test's own."""
+    """Tune on small work, as on a CPU, into a table of the test's own."""
     path = tmp_path / "tuning.json"
+    facing = replace(run.target(cn.device()), type="cpu")
+    monkeypatch.setattr(tune, "target", lambda on: facing)
     monkeypatch.setenv("CLNET_TUNING", str(path))
     monkeypatch.setitem(TUNABLES, "matmul_blocked", SPACE)
     return path

@@ -68,6 +68,19 @@ def test_matmul_by_a_matrix_that_is_used_again(dtype: str) -> None:
             np.testing.assert_allclose(y.double().numpy(), e, rtol=tolerance, atol=bound)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_matmul_of_whole_tiles_and_of_slices(dtype: str) -> None:
+    """Check products of no rest, whose tiles need no bounds, and those that are cut along k."""
+    for m, n, k in ((64, 64, 32), (128, 128, 96), (64, 64, 1024), (64, 64, 1040), (20, 17, 1100)):
+        for turned in (False, True):
+            a, b = _random((m, k), dtype), _random((n, k) if turned else (k, n), dtype)
+            x, y = cn.tensor(a), cn.tensor(b)
+            found = (x @ (y.T if turned else y)).numpy()
+            wide = np.float64 if dtype == "float32" else np.int64
+            expected = a.astype(wide) @ (b.T if turned else b).astype(wide)
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.sqrt(k) * 16)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_matmul_of_few_rows(dtype: str) -> None:
     """Check inner products at sizes around those of tiles, and what is applied to them."""
@@ -153,6 +166,29 @@ def test_long_reductions() -> None:
     _reductions((40001, 3), [0, 1])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int32", "uint8", "bool"])
+def test_reductions_at_sizes_around_blocks(dtype: str) -> None:
+    """Check rows around a vector and a block of them, columns around those of a work-group."""
+    for n in (1, 15, 16, 17, 31, 63, 64, 65, 79, 80, 127, 4095, 4097, 4159, 8209):
+        _reductions((3, n), [1], dtype)
+    for n in (511, 513, 1023, 1024, 1031, 2048, 2049, 4099):
+        _reductions((7, n), [0], dtype)
+        _reductions((8, n), [0], dtype)
+        _reductions((2, 73, n), [1], dtype)
+    _reductions((331, 1500), [0], dtype)
+
+
+def test_extremes_of_rows_and_columns_with_nan() -> None:
+    """Check that NaN wins wherever it stands among vectors and rows read together."""
+    x = _random((41, 1040))
+    for row, column in ((0, 0), (7, 15), (8, 16), (15, 1039), (40, 1023), (33, 70)):
+        x[row, column] = np.nan
+    t = cn.tensor(x)
+    for dim in (0, 1):
+        np.testing.assert_array_equal(t.amax(dim).numpy(), x.max(dim))
+        np.testing.assert_array_equal(t.amin(dim).numpy(), x.min(dim))
+
+
 def test_reductions_of_views() -> None:
     """Check strides that are negative, zero, and not mergeable."""
     x = _random((6, 7, 8))
@@ -177,7 +213,7 @@ def test_sums_are_compensated() -> None:
     n = 1 << 20
     x = np.full(n, 0.1, np.float32)
     x[::4096] = 3e4
-    for view, a in ((cn.tensor(x), x), (cn.tensor(x.reshape(-1, 16)), x.reshape(-1, 16))):
+    for view, a in [(cn.tensor(a), a) for a in (x, x.reshape(-1, 16), x.reshape(-1, 1024))]:
         found = view.sum(0).numpy().astype(np.float64)
         exact = a.astype(np.float64).sum(0)
         assert np.all(np.abs(found - exact) <= 80 * 2.0**-24 * np.abs(exact))

@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=float, default=0.3, help="time for each work (default: %(default)g)"
     )
     parser.add_argument(
-        "--against", default="", metavar="NAMES", help="numpy,torch,jax: where installed"
+        "--against", default="", metavar="NAMES", help="numpy,torch,jax,tinygrad,clblast"
     )
     parser.add_argument(
         "--python", action="append", default=[], metavar="NAME=PATH", help="runs one of these"
@@ -64,10 +64,10 @@ def run(options: argparse.Namespace) -> int:
         [options.file] if options.file else [*works(options.op, options.size, options.dtype)]
     )
     names = [name for name in options.against.split(",") if name]
-    peers = Peers(names, dict(given.split("=", 1) for given in options.python))
+    peers = Peers(names, dict(given.split("=", 1) for given in options.python), on.index)
     most = limits(on)
     facts = summary(on, most, latencies(on))
-    print(report.limits_text(facts), flush=True)
+    print(report.limits_text(facts), *peers.said, sep="\n", flush=True)
     found: list[Figures] = []
     interrupted = False
     try:
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
         interrupted = True
     finally:
         peers.close()
-    print(report.results_text(found, most, names))
+    print(report.results_text(found, most, list(peers.children)))
     if options.json:
         report.save(options.json, facts, found)
     if options.plot:

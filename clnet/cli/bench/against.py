@@ -21,18 +21,34 @@ ROUNDS, PATIENCE = 3, 120.0
 
 
 class Peers:
-    """The processes of libraries; `pythons` are other interpreters for some of them."""
+    """The processes of libraries, those that are there; `said` tells which are, and why not.
 
-    def __init__(self, names: Sequence[str], pythons: Mapping[str, str]) -> None:
+    `pythons` are other interpreters for some of them. `index` names the OpenCL device,
+    'platform:device', for those that use one.
+    """
+
+    def __init__(
+        self, names: Sequence[str], pythons: Mapping[str, str], index: str = "0:0"
+    ) -> None:
         unknown = [name for name in (*names, *pythons) if name not in PEERS]
         if unknown:
             raise ClnetError(
                 f"nothing is known of {', '.join(unknown)}; choose of {', '.join(PEERS)}"
             )
         script = str(Path(peer.__file__))
-        self.children = {
-            name: Child([pythons.get(name, sys.executable), script, name]) for name in names
-        }
+        self.children: dict[str, Child] = {}
+        self.said: list[str] = []
+        for name in names:
+            child = Child([pythons.get(name, sys.executable), script, name, index])
+            try:
+                there, words = child.ask(None, PATIENCE)
+            except ChildError as error:
+                there, words = False, f"{name} is left out: {error}"
+            self.said.append(words)
+            if there:
+                self.children[name] = child
+            else:
+                child.close()
 
     def close(self) -> None:
         """End the processes."""

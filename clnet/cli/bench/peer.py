@@ -1,11 +1,15 @@
 """Another library's op of the same name, timed in a process of its own, where clnet need not be.
 
-`python peer.py numpy` answers requests, lines of JSON: an op's name, operands as (shape, dtype,
-low, high), attributes, and the seconds to spend; without seconds, the op's result is wanted.
+`python peer.py numpy 0:0` answers requests, lines of JSON: an op's name, operands as (shape, dtype,
+low, high), attributes, and the seconds to spend; without seconds, the op's result is wanted. Null
+asks whether the library is there: the answer is that, and its version or the reason in words.
+CLBlast works on the OpenCL device that is named, tinygrad on the first that it finds.
 """
 
 import importlib
+import importlib.metadata
 import json
+import os
 import statistics
 import sys
 import time
@@ -15,6 +19,8 @@ PLACES = {
     "numpy": ("numpy",),
     "torch": ("torch", "torch.special"),
     "jax": ("jax.numpy", "jax.nn", "jax.scipy.special", "jax.lax"),
+    "tinygrad": ("tinygrad:Tensor",),
+    "clblast": ("clnet.cli.bench.clblast",),
 }
 
 
@@ -29,13 +35,30 @@ def drawn(args: Any) -> list[Any]:
 def function_of(peer, name):
     """Return the library's function of a name, compiled where that is its way."""
     for place in PLACES[peer]:
-        found = getattr(importlib.import_module(place), name, None)
+        module, _, owner = place.partition(":")
+        holder = importlib.import_module(module)
+        found = getattr(getattr(holder, owner) if owner else holder, name, None)
         if found is not None:
             return found
     raise AttributeError(name)
 
 
-def answer(peer, request):
+def greeting(peer, index):
+    """Return whether the library is there, and its version or why it is not."""
+    try:
+        module = importlib.import_module(PLACES[peer][0].partition(":")[0])
+        if peer == "clblast":
+            module.library()
+            return True, f"clblast on {index}"
+        words = f"{peer} {importlib.metadata.version(peer)}"
+        if peer == "tinygrad":
+            words += f" on {module.Device[module.Device.DEFAULT].device_name}"
+        return True, words
+    except Exception as error:
+        return False, f"{peer} is left out: {error}"
+
+
+def answer(peer, index, request):
     """Return the median of seconds, or the result as lists."""
     arrays = drawn(request["args"])
     function = function_of(peer, request["op"])
@@ -60,6 +83,27 @@ def answer(peer, request):
         def step():
             return compiled(*operands).block_until_ready()
 
+    elif peer == "tinygrad":
+        tinygrad = sys.modules[peer]
+        operands = [tinygrad.Tensor(a).realize() for a in arrays]
+        jitted = tinygrad.TinyJit(lambda *given: function(*given, **attrs).realize())
+        on = tinygrad.Device[tinygrad.Device.DEFAULT]
+        for _ in range(2):  # recorded by the second call, replayed from the third on
+            jitted(*operands)
+
+        def step():
+            result = jitted(*operands)
+            on.synchronize()
+            return result
+
+    elif peer == "clblast":
+        clblast = sys.modules[PLACES[peer][0]]
+        queue = clblast.queue_on(index)
+        operands = [clblast.matrix(queue, a) for a in arrays]
+
+        def step():
+            return function(*operands, **attrs)
+
     else:
 
         def step():
@@ -80,12 +124,17 @@ def answer(peer, request):
 def main():
     """Answer until standard input ends; null where the library cannot do it."""
     sys.path.pop(0)  # the folder of this file: its modules must not stand for others
+    os.environ.setdefault("DEV", "CL")  # tinygrad's device
+    peer, index = sys.argv[1:]
+    out = os.fdopen(os.dup(1), "w")  # what drivers print goes to stderr
+    os.dup2(2, 1)
     for line in sys.stdin:
+        request = json.loads(line)
         try:
-            result = answer(sys.argv[1], json.loads(line))
+            result = answer(peer, index, request) if request else greeting(peer, index)
         except Exception:
             result = None
-        print(json.dumps(result), flush=True)
+        print(json.dumps(result), file=out, flush=True)
 
 
 if __name__ == "__main__":
