@@ -118,6 +118,7 @@ class Memory:
         self._peak = 0
         self.unpooled: list[int] = []  # bytes of the buffers too large for the pool's rounding
         self._largest_pooled = max_allocation - max_allocation // 8
+        self._plain = min(self._largest_pooled, WORTH_ASKING)  # bytes, below which nothing is asked
         self.limit = memory_limit(memory)
 
     def work_on(self, queue: Any) -> None:
@@ -137,8 +138,8 @@ class Memory:
             raise self._out_of_memory(nbytes, self.cached)
         pool = self._pool
         try:
-            small = nbytes <= self._largest_pooled
-            buffer = pool.allocate(nbytes) if small else self._request(nbytes)
+            plain = nbytes < self._plain
+            buffer = pool.allocate(nbytes) if plain else self._request(nbytes)
         except cl.Error as error:
             if not is_exhaustion(error):
                 raise device_error("allocate", self._name, error) from error
