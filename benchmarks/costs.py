@@ -64,7 +64,7 @@ def graph_costs() -> dict[str, str]:
     program._until_serial = -1  # each launch by itself
 
     def launch() -> None:
-        program.execute(graph.nodes)
+        program.launch(program.bind(graph.nodes))
 
     launching = median(launch) / len(program.plan.tasks)
     cn.synchronize()

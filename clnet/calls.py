@@ -33,6 +33,7 @@ class Template:
     steps     (op, operands, attrs, spec); operands are numbers, or nodes that are the same in every
               call: scalars and constants.
     outputs   numbers of the results, all of them steps.
+    specs     of the results.
     through   for each result the inputs that a gradient can flow to.
     """
 
@@ -46,6 +47,7 @@ class Template:
         self.inputs, self.borrowed = inputs, tuple(borrowed)
         self.steps, self.outputs = tuple(steps), tuple(outputs)
         self.first = inputs + len(self.borrowed)
+        self.specs = [steps[number - self.first][3] for number in outputs]
         self.through = self._differentiable()
         self.constants = {i for _, given, _, _ in steps for i in given if isinstance(i, Node)}
         # By number of a step: which output it is.
@@ -74,19 +76,21 @@ class Template:
             if n.depth > depth:
                 depth = n.depth
         depth += len(self.steps)
+        grad = grad and modes.grad
         made: list[Node] = []
-        for k, number in enumerate(self.outputs):
+        for k, spec in enumerate(self.specs):
             node = CallNode.__new__(CallNode)
-            node.reset(self.steps[number - self.first][3], device)
+            node.reset(spec, device)
             node.call = call
             node.output = k
             node.depth = depth
-            if grad and modes.grad:
+            if grad:
                 for i in self.through[k]:
                     if inputs[i].needs_grad:
                         node.needs_grad = True
-            call.outputs.append(weakref.ref(node))
+                        break
             made.append(node)
+        call.outputs = [weakref.ref(node) for node in made]
         return made
 
 
@@ -152,14 +156,6 @@ class CallNode(Node):
     inputs = property(lambda self: self._opened("inputs"), _let_go)
 
 
-def closed(node: Node) -> Call | None:
-    """Return the call that a node is a result of, unless it was opened."""
-    if type(node) is CallNode:
-        call: Call | None = node.call
-        return call
-    return None
-
-
 def template_of(
     numbers: Mapping[Node, int],
     added: Sequence[Node],
@@ -205,7 +201,7 @@ def composite(function: Callable[P, R]) -> Callable[P, R]:
     Its result is a tensor or a tuple of tensors.
 
     What it records may depend on the operands' specs and on the settings only. It is called as it
-    is where somebody watches the recording, or where an operand is a number.
+    is where somebody watches the recording, an operand is a number, or a setting is a list.
     """
     known: dict[Any, Template | None] = {}
 
@@ -224,13 +220,17 @@ def composite(function: Callable[P, R]) -> Callable[P, R]:
                 parts.append(node.spec)
                 parts.append(node.device)
             else:
+                parts.append(type(a))
                 parts.append(a)
         for name, a in kwargs.items():
             if isinstance(a, Tensor):
                 return function(*args, **kwargs)
             parts.append((name, type(a), a))
         key = tuple(parts)
-        template = known.get(key)
+        try:
+            template = known.get(key)
+        except TypeError:  # a list, as sizes may be given
+            return function(*args, **kwargs)
         if template is None:
             if key in known:
                 return function(*args, **kwargs)

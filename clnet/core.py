@@ -27,6 +27,16 @@ class Runtime(Protocol):
     def evaluate(self, nodes: Sequence[Node]) -> None:
         """Enqueue what the nodes need; afterwards each has a buffer."""
 
+    @property
+    def lock(self) -> Any:
+        """Held while something is evaluated."""
+
+    def hold(self, nodes: Sequence[Node]) -> Any:
+        """Evaluate, but leave the last launches to the caller: None, or what has `launch()`.
+
+        The caller holds `lock` until then.
+        """
+
     def default_device(self) -> Any:
         """The device on which a value without one is computed."""
 
@@ -119,7 +129,7 @@ class Node:
         self.call: Any = None
         self.offset = self.depth = self.output = 0
         self.needs_grad = self.leaf = self.released = self.retain = self.inner = False
-        self.group: list[weakref.ref[Node]] | None = None
+        self.group: Group | None = None
         self.owner: Callable[[], Tensor | None] | None = None
         self.hooks: list[Callable[[Tensor], Tensor | None]] | None = None
 
@@ -154,11 +164,34 @@ def buffer_node(
     return Node(spec, device=device, buffer=buffer, strides=strides)
 
 
-def compute_with(members: Sequence[Node], nodes: Sequence[Node]) -> None:
+class Group(list["weakref.ref[Node]"]):
+    """Nodes which are best computed together.
+
+    Where they are a loss and its gradients, of a structure seen before, and nothing else,
+    `structure` is that, and `forward` the nodes of the loss, without itself, and their operands;
+    None otherwise.
+    """
+
+    __slots__ = ("forward", "structure")
+
+    def __init__(self, members: Sequence[Node] = ()) -> None:
+        super().__init__([weakref.ref(n) for n in members])
+        self.structure: Any = None
+        self.forward: Sequence[Node] = ()
+
+
+def compute_with(members: Sequence[Node], nodes: Sequence[Node]) -> Group:
     """Have the evaluation of any of `nodes` compute those of `members` that tensors still hold."""
-    group = [weakref.ref(n) for n in members]
+    group = Group(members)
     for node in nodes:
-        node.group = group if node.group is None else [*node.group, *group]
+        if node.group is None:
+            node.group = group
+        else:
+            joint = Group()
+            joint += node.group
+            joint += group
+            node.group = joint
+    return group
 
 
 def scalar_node(value: bool | int | float, dtype: DType) -> Node:
@@ -403,8 +436,7 @@ class Tensor(Methods):
             raise TypeError("len() of a 0-d tensor")
         return self.shape[0]
 
-    def __hash__(self) -> int:
-        return id(self)
+    __hash__ = object.__hash__
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if not self.is_leaf:

@@ -52,8 +52,11 @@ class no_grad(contextlib.ContextDecorator):
 
     _enabled = False
 
+    def __init__(self) -> None:
+        self._stack: list[bool] = []
+
     def __enter__(self) -> None:
-        self._stack = [*getattr(self, "_stack", []), modes.grad]
+        self._stack.append(modes.grad)
         modes.grad = self._enabled
 
     def __exit__(self, *exc: object) -> None:

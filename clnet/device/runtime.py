@@ -176,6 +176,10 @@ class Device:
         """
         return self._opened[3].kernels(sources)
 
+    def seen(self, source: KernelSource | SerialSource) -> bool:
+        """Whether a kernel was built alone before, in this process or in an earlier one."""
+        return self._opened[3].seen(source)
+
     def enqueue(
         self, kernel: Kernel, global_size: tuple[int, ...], local_size: tuple[int, ...]
     ) -> Any:

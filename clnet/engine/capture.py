@@ -7,12 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clnet.core import Node, Tensor
+from clnet.device import profiling
 from clnet.engine.graph import Graph
+from clnet.engine.program import Bound, Held, Launches, Program
 
 # References to a node, and to its buffer, that a tensor's value has while nobody else holds it
 # (CPython counts those of the loop and of the call that asks as well).
 _NODE_REFERENCES = 3
 _BUFFER_REFERENCES = 2
+# Programs with which one is joined.
+_MAX_JOINS = 16
 
 
 def _unaliased(node: Node) -> Node:
@@ -62,7 +66,7 @@ class Captured:
             for node, given in zip(graph.nodes, graph.inputs, strict=True)
         ]
         self._sources: list[tuple[Node, int]] = []
-        self._strides = []
+        self._expected = []
         slots = dict(plan.leaves)
         overwritten = {leaf for _, leaf, _, _ in plan.updates}
         self._overwritten = []
@@ -71,12 +75,17 @@ class Captured:
                 position = index[node]
                 self._nodes[position] = stand = Node(node.spec)
                 self._sources.append((stand, number))
-                self._strides.append(node.strides)
+                self._expected.append((number, node.spec, node.strides))
                 if slots[position] in overwritten:
                     self._overwritten.append((number, slots[position]))
         lies = {position: rest for position, *rest in plan.results}
         self._results = [(node.spec, *lies[index[node]]) for node in results]
         self._updates = dict(updates)
+        numbers = {number for number, _ in self._overwritten}
+        self._only_overwrites = all(
+            self._updates.get(result) in numbers for result in range(len(results))
+        )
+        self._joins: dict[Program, Launches | None] = {}
 
     def _forget(self) -> None:
         for node, _ in self._sources:
@@ -84,33 +93,77 @@ class Captured:
 
     def fits(self, tensors: Sequence[Tensor]) -> bool:
         """Whether the tensors lie in memory as those of the recording did."""
-        return all(
-            tensors[number]._node.strides == strides and tensors[number]._node.spec == node.spec
-            for (node, number), strides in zip(self._sources, self._strides, strict=True)
-        )
+        for number, spec, strides in self._expected:
+            node = tensors[number]._node
+            if node.strides != strides or node.spec != spec:
+                return False
+        return True
 
-    def run(self, tensors: Sequence[Tensor]) -> list[Node]:
+    def _joined(self, held: Held) -> Launches | None:
+        """Return the launches of `held` and of this as one list, if they were often run so."""
+        first = held.program
+        if not held.waits or profiling.active is not None:
+            return None
+        joined = self._joins.get(first)
+        if joined is None and (
+            first.may_have_been_often or (first.often and first not in self._joins)
+        ):
+            joined = self._program.joined(first, seen=not first.often)
+            if joined is not None or first.often:
+                self._joins[first] = joined
+            if len(self._joins) > _MAX_JOINS:
+                del self._joins[next(iter(self._joins))]
+        return joined
+
+    def _shared(self, tensors: Sequence[Tensor], held: Held | None) -> set[int]:
+        """Return the slots of leaves, to be overwritten, that somebody else holds."""
+        shared: set[int] = set()
+        if not self._overwritten:
+            return shared
+        reading: set[int] = set() if held is None else held.leaves()
+        may_overwrite = self._device.may_overwrite
+        for number, slot in self._overwritten:
+            node = tensors[number]._node
+            references = _BUFFER_REFERENCES + (id(node.buffer) in reading)
+            if (
+                sys.getrefcount(node) > _NODE_REFERENCES
+                or sys.getrefcount(node.buffer) > references
+                or not may_overwrite(node.buffer)
+            ):
+                shared.add(slot)
+        return shared
+
+    def run(self, tensors: Sequence[Tensor], held: Held | None = None) -> list[Node]:
         """Enqueue the computation on the values of tensors, which are evaluated, and update them.
 
+        `held` is what has to be launched before; it may become one launch with the first of these.
         Returns the results that update none.
         """
         with self._engine.lock:
-            shared = set()
-            for number, slot in self._overwritten:
-                node = tensors[number]._node
-                if (
-                    sys.getrefcount(node) > _NODE_REFERENCES
-                    or sys.getrefcount(node.buffer) > _BUFFER_REFERENCES
-                    or not self._device.may_overwrite(node.buffer)
-                ):
-                    shared.add(slot)
+            shared = self._shared(tensors, held)
+            joined = None if held is None or shared else self._joined(held)
+            if joined is None and held is not None:
+                held.launch()
             for leaf, number in self._sources:
                 node = tensors[number]._node
                 leaf.buffer, leaf.offset = node.buffer, node.offset
             try:
-                buffers, offsets = self._program.execute(self._nodes, shared)
+                with profiling.phase("enqueue"):
+                    bound = self._program.bind(self._nodes, shared)
+                    if joined is None or held is None:
+                        self._program.launch(bound)
+                    else:
+                        held.launch_joined(joined, bound)
             finally:
                 self._forget()
+        return self._give(tensors, shared, bound)
+
+    def _give(self, tensors: Sequence[Tensor], shared: set[int], bound: Bound) -> list[Node]:
+        """Give the results to the tensors that they update; return the others."""
+        if self._only_overwrites and not shared:
+            for number, _ in self._overwritten:
+                tensors[number]._version += 1
+            return []
         kept = {number for number, slot in self._overwritten if slot not in shared}
         others = []
         for result, (spec, slot, strides, offset) in enumerate(self._results):
@@ -118,8 +171,8 @@ class Captured:
             if tensor is not None and tensor in kept:
                 tensors[tensor]._version += 1
                 continue
-            node = Node(spec, device=self._device, buffer=buffers[slot], strides=strides)
-            node.offset = offsets[slot] + offset
+            node = Node(spec, device=self._device, buffer=bound.buffers[slot], strides=strides)
+            node.offset = bound.offsets[slot] + offset
             if tensor is None:
                 others.append(node)
             elif tensors[tensor]._parent is None:

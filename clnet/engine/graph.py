@@ -37,12 +37,11 @@ class Graph:
         calls: dict[Call, tuple[int, tuple[int, ...]]] = {}
         wanted = set(roots)
         asked: set[int] = set()
+        # Fields of all nodes one after another; the type of a node's first tells how many it has.
         key: list[Any] = []
         stack = list(reversed(roots))
 
         def ask(members: list[weakref.ref[Node]]) -> None:
-            if id(members) in asked:
-                return
             asked.add(id(members))
             for reference in members:
                 n = reference()
@@ -85,9 +84,10 @@ class Graph:
                 flag = OUTPUT if node.buffer is None and node in wanted else INTERNAL
                 all_inputs.append(())
                 flags.append(flag)
-                key.append((node.spec, node.strides, flag))
+                key += (node.spec, node.strides, flag)
                 continue
-            if node in wanted or node.holder() is not None:
+            holder = node.owner() if node.owner is not None else None
+            if (holder is not None and holder._node is node) or node in wanted:
                 flag = OUTPUT
             else:
                 keep = node.needs_grad and not node.released and not node.inner
@@ -95,24 +95,66 @@ class Graph:
             flags.append(flag)
             if call is None:
                 positions = tuple([index[n] for n in given])
-                assert node.op is not None
-                key.append((node.op, tuple(node.attrs.items()), node.spec, positions, flag))
+                attrs = node.attrs
+                key += (node.op, tuple(attrs.items()) if attrs else (), node.spec, positions, flag)
             else:
                 entered = calls.get(call)
                 if entered is None:
                     positions = tuple([index[n] for n in given])
                     entered = calls[call] = (len(calls), positions)
-                    key.append((call.template, positions))
-                    ask(call.outputs)
+                    key += (call.template, positions)
+                    if len(call.outputs) > 1:
+                        ask(call.outputs)
                 number, positions = entered
-                key.append((number, node.output, flag))
+                key += (number, node.output, flag)
             all_inputs.append(positions)
-            if node.group is not None:
+            if node.group is not None and id(node.group) not in asked:
                 # A loss and its gradients share work: computing one computes all that are held.
                 ask(node.group)
         self.nodes, self.inputs, self.flags = nodes, all_inputs, flags
         self.key = tuple(key)
         self.closed = bool(calls)
+
+    @classmethod
+    def of_group(cls, roots: Sequence[Node]) -> Graph | None:
+        """Return the graph of a loss and its gradients without walking it, if the roots are of one.
+
+        Its nodes are those that the group knows, in its order; it has no inputs until it is opened.
+        """
+        group = roots[0].group
+        if group is None or group.structure is None:
+            return None
+        for node in roots:
+            owner = node.owner
+            holder = owner() if owner is not None else None
+            if node.group is not group or holder is None or holder._node is not node:
+                return None
+        nodes: list[Any] = [*group.forward, *[reference() for reference in group]]
+        # Which of the gradients are there; first is the loss.
+        gradients = [n.output for n in nodes[len(group.forward) + 1 :] if n is not None]
+        key: list[Any] = [group.structure, *gradients]
+        flags = []
+        for node in nodes:
+            flag = INTERNAL
+            if node is None:
+                key.append(None)
+            elif node.buffer is not None:
+                key.append(node.strides)
+            elif node.value is None:
+                owner = node.owner
+                holder = owner() if owner is not None else None
+                if holder is not None and holder._node is node:
+                    flag = OUTPUT
+                elif node.needs_grad and not node.released and not node.inner:
+                    flag = KEEP
+                key.append(flag)
+                if type(node) is not CallNode and node.call is not None:
+                    return None  # somebody looked inside
+            flags.append(flag)
+        self = cls.__new__(cls)
+        self.nodes, self.inputs, self.flags = nodes, [], flags
+        self.key, self.closed = tuple(key), True
+        return self
 
     def opened(self) -> tuple[Graph, list[Any] | None, bool]:
         """Return the graph with its calls opened, and where its nodes are found in this one.
@@ -125,7 +167,7 @@ class Graph:
             return self, None, True
         constants: set[Node] = set()
         for node in self.nodes:
-            if node.buffer is None and type(node) is CallNode:
+            if node is not None and node.buffer is None and type(node) is CallNode:
                 call = node.call
                 for used in (call, *call.calls):
                     constants |= used.template.constants

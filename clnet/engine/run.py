@@ -6,7 +6,7 @@ import contextlib
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +16,9 @@ from clnet.device import Device, KernelSource, device, profiling, tuning
 from clnet.engine.capture import Captured
 from clnet.engine.graph import Graph
 from clnet.engine.plan import Plan
-from clnet.engine.serial import serial_launches
-from clnet.errors import BuildError
+from clnet.engine.program import Held, Program
 from clnet.modes import modes, observing
 
-# Runs of a program after which launches of one work-item each are built as one kernel, which takes
-# PoCL about 0.5 s for a small training step, and saves 100 us a run. Programs that are captured to
-# be replayed do so at once.
-SERIAL_AFTER, SERIAL_AFTER_CAPTURE = 500, 2
 # Plans kept; the least recently used goes first. A plan of a training step holds about 100 KB.
 MAX_PLANS = 1024
 
@@ -53,133 +48,6 @@ def target(on: Device) -> DeviceTarget:
         caps.max_allocation,
         tuning.parameters(on),
     )
-
-
-class Program:
-    """A plan made ready for one device: its kernels are built, their arguments declared."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        on: Device,
-        kernels: dict[KernelSource, Any],
-        places: list[Any] | None = None,
-    ) -> None:
-        self.plan = plan
-        self.device = on
-        sources = [
-            KernelSource(t.launch.file, t.launch.entry, t.launch.defines) for t in plan.tasks
-        ]
-        missing = {
-            source: task.arguments.types
-            for source, task in zip(sources, plan.tasks, strict=True)
-            if source not in kernels
-        }
-        for kernel, (source, types) in zip(on.kernels(list(missing)), missing.items(), strict=True):
-            # Declared types make setting all arguments ten times faster than one `set_arg`.
-            kernel.raw.set_scalar_arg_dtypes(types)
-            kernels[source] = kernel
-        self._launches = [
-            (
-                task.arguments.values,
-                task.arguments.buffers,
-                task.arguments.moved,
-                task.arguments.scalars,
-                kernels[source],
-                task.launch.global_size,
-                task.launch.local_size,
-            )
-            for task, source in zip(plan.tasks, sources, strict=True)
-        ]
-        self._buffers = list(plan.memory.buffers.items())
-        # For a graph with calls (see Graph.opened): the constants among the plan's nodes, and where
-        # the others that a run looks at stand among the nodes that it is given.
-        self._constants: list[Any] | None = None
-        if places is not None:
-            self._constants = [None if type(place) is int else place for place in places]
-            used = {position for position, _ in plan.leaves}
-            used.update(position for position, _, _, _ in plan.results)
-            used.update(node for task in plan.tasks for _, node in task.arguments.scalars)
-            self._given = [(p, places[p]) for p in sorted(used) if type(places[p]) is int]
-        self._sources = sources
-        self._serial: list[Any] | None = None
-        self._until_serial = SERIAL_AFTER if len(sources) > 1 else -1
-
-    def expect_replays(self) -> None:
-        """Launch together soon what can be, because this program was made to be run often."""
-        self._until_serial = min(self._until_serial, SERIAL_AFTER_CAPTURE)
-
-    def _make_serial(self) -> None:
-        """From now on launch neighbours of one work-item each together, where that can be built."""
-        with contextlib.suppress(BuildError):
-            self._serial = serial_launches(
-                self.device, self.plan.tasks, self._sources, self._launches
-            )
-
-    def run(self, nodes: Sequence[Node]) -> None:
-        """Enqueue the launches on the values of `nodes`, and give the results to them."""
-        on = self.device
-        if self._constants is not None:
-            known = self._constants.copy()
-            for position, place in self._given:
-                known[position] = nodes[place]
-            nodes = known
-        buffers, offsets = self.execute(nodes)
-        for position, slot, strides, offset in self.plan.results:
-            node = nodes[position]
-            node.buffer = buffers[slot]
-            node.strides = strides
-            node.offset = offsets[slot] + offset
-            node.device = on
-
-    def execute(self, nodes: Sequence[Any], shared: Container[int] = ()) -> tuple[Any, Any]:
-        """Enqueue the launches on the values of `nodes`; return buffers and offsets by slot.
-
-        `shared` are the slots of leaves that others hold too: what would overwrite them works on a
-        copy. All memory is allocated before anything is enqueued.
-        """
-        with profiling.phase("enqueue"):
-            return self._execute(nodes, shared)
-
-    def _execute(self, nodes: Sequence[Any], shared: Container[int]) -> tuple[Any, Any]:
-        plan, on = self.plan, self.device
-        buffers: list[Any] = [None] * plan.slots
-        offsets = [0] * plan.slots
-        for position, slot in plan.leaves:
-            node = nodes[position]
-            buffers[slot] = node.buffer
-            offsets[slot] = node.offset
-        allocate = on.allocate
-        for slot, nbytes in self._buffers:
-            buffers[slot] = allocate(nbytes)
-        for slot, leaf, nbytes, itemsize in plan.updates:
-            if leaf in shared:
-                buffers[leaf] = on.copy(buffers[leaf], offsets[leaf] * itemsize, nbytes)
-                offsets[leaf] = 0
-            buffers[slot], offsets[slot] = buffers[leaf], offsets[leaf]
-        enqueue = on.enqueue
-        profiler = profiling.active
-        if profiler is None and self._until_serial >= 0:
-            if not self._until_serial:
-                self._make_serial()
-            self._until_serial -= 1
-        # A profile tells kernels apart.
-        together = self._serial if profiler is None else None
-        for number, launch in enumerate(self._launches if together is None else together):
-            values, own, moved, scalars, kernel, global_size, local_size = launch
-            for argument, slot in own:
-                values[argument] = buffers[slot]
-            for argument, slot, delta in moved:
-                values[argument] = offsets[slot] + delta
-            for argument, position in scalars:
-                values[argument] = nodes[position].value
-            kernel.raw.set_args(*values)
-            event = enqueue(kernel, global_size, local_size)
-            if profiler is not None:
-                profiler.launched(event, plan.tasks[number])
-            for argument, _ in own:
-                values[argument] = None
-        return buffers, offsets
 
 
 class Engine:
@@ -248,27 +116,36 @@ class Engine:
 
     def evaluate(self, nodes: Sequence[Node]) -> None:
         """Enqueue what the nodes need, a plan per device; afterwards each has a buffer."""
+        with self.lock:
+            for on, roots in self._pending(nodes).items():
+                graph, program = self._found(roots, on)
+                program.run(graph.nodes)
+
+    def hold(self, nodes: Sequence[Node]) -> Held | None:
+        """Evaluate, but leave the last launches to the caller, who holds the lock until then."""
+        by_device = self._pending(nodes)
+        if not by_device:
+            return None
+        on, roots = by_device.popitem()
+        for others in by_device.values():
+            self.evaluate(others)
+        graph, program = self._found(roots, on)
+        with profiling.phase("enqueue"):
+            return Held(program, graph.nodes)
+
+    def _pending(self, nodes: Sequence[Node]) -> dict[Device | None, list[Node]]:
         by_device: dict[Device | None, list[Node]] = {}
         for node in nodes:
             if node.buffer is None:
                 if modes.recorder is not None:
                     modes.recorder.looks(node)
                 by_device.setdefault(node.device, []).append(node)
-        with self.lock:
-            for on, roots in by_device.items():
-                self._evaluate(roots, on or self.default_device())
+        return by_device
 
-    def _evaluate(self, roots: list[Node], on: Device) -> None:
+    def _found(self, roots: list[Node], on: Device | None) -> tuple[Graph, Program]:
         with profiling.phase("plan"):
-            graph = Graph(roots)
-            program = self.program(graph, on)
-        program.run(graph.nodes)
-        for node, inputs in zip(graph.nodes, graph.inputs, strict=True):
-            node.group = None
-            if inputs and node.buffer is not None:
-                node.depth = 0
-                if node.leaf or node.released or not node.needs_grad:
-                    node.inputs, node.call = (), None
+            graph = Graph.of_group(roots) or Graph(roots)
+            return graph, self.program(graph, on or self.default_device())
 
 
 def _size(value: Any, seen: set[int]) -> int:

@@ -6,8 +6,10 @@ them. Sizes and offsets are constants in it, so it is made only for plans that a
 
 from __future__ import annotations
 
+import operator
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -70,26 +72,53 @@ class _Run:
             given[argument] = f"s{self.scalars[node, own.types[argument]]}"
         return f"  {source.name}({', '.join(given)});"
 
-    def launch(self, on: Device) -> tuple[Any, ...]:
-        """Build the kernel; return the launch as `Program` keeps it."""
+    def source(self) -> SerialSource:
+        """Return the kernel."""
         params = [f"__global uchar *b{i}" for i in self.buffers.values()]
         params += [f"const long o{i}" for i in self.offsets.values()]
         params += [f"const {_TYPES[kind]} s{i}" for (_, kind), i in self.scalars.items()]
         parts = tuple(dict.fromkeys(source for _, source in self.tasks))
         body = "\n".join(self._call(task, source) for task, source in self.tasks)
-        (kernel,) = on.kernels([SerialSource(parts, ", ".join(params), body)])
+        return SerialSource(parts, ", ".join(params), body)
+
+    def launch(self, on: Device) -> tuple[Any, ...]:
+        """Build the kernel; return the launch as `Program` keeps it."""
+        (kernel,) = on.kernels([self.source()])
         kinds: list[Any] = [None] * len(self.buffers) + [np.int64] * len(self.offsets)
         kernel.raw.set_scalar_arg_dtypes([*kinds, *(kind for _, kind in self.scalars)])
-        first, second = len(self.buffers), len(self.buffers) + len(self.offsets)
         return (
-            [None] * len(params),
-            [(i, slot) for slot, i in self.buffers.items()],
-            [(first + i, slot, 0) for slot, i in self.offsets.items()],
-            [(second + i, node) for (node, _), i in self.scalars.items()],
+            None,
+            _chooser(list(self.buffers)),
+            _chooser(list(self.offsets)),
+            _chooser([node for node, _ in self.scalars]),
             kernel,
             (1,),
             (1,),
         )
+
+
+def _chooser(keys: Sequence[int]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return a function that gives the values of these keys, in order."""
+    if len(keys) > 1:
+        return operator.itemgetter(*keys)
+    return lambda values: tuple([values[key] for key in keys])
+
+
+def is_single(task: Task) -> bool:
+    """Whether a task has one work-item."""
+    return prod(task.launch.global_size) == 1
+
+
+def shifted(task: Task, slots: int, nodes: int) -> Task:
+    """Return a task whose slots and nodes have numbers that many higher."""
+    own = task.arguments
+    arguments = replace(
+        own,
+        buffers=[(a, slots + slot) for a, slot in own.buffers],
+        moved=[(a, slots + slot, delta) for a, slot, delta in own.moved],
+        scalars=[(a, nodes + node) for a, node in own.scalars],
+    )
+    return replace(task, arguments=arguments)
 
 
 def serial_launches(
@@ -97,19 +126,24 @@ def serial_launches(
     tasks: Sequence[Task],
     sources: Sequence[KernelSource],
     launches: Sequence[tuple[Any, ...]],
-) -> list[tuple[Any, ...]]:
-    """Return the launches of tasks with neighbours of one work-item each made into one."""
-    result: list[tuple[Any, ...]] = []
+    seen: bool = False,
+) -> list[tuple[Any, ...]] | None:
+    """Return the launches of tasks with neighbours of one work-item each made into one.
+
+    With `seen`: None unless all kernels that this takes were built before, which costs little.
+    """
+    # Runs of tasks, and launches that stay alone.
+    result: list[_Run | tuple[Any, ...]] = []
     run = _Run()
     alone: list[tuple[Any, ...]] = []
 
     def close() -> None:
         nonlocal run, alone
-        result.extend(alone if len(alone) < 2 else [run.launch(on)])
+        result.extend(alone if len(alone) < 2 else [run])
         run, alone = _Run(), []
 
     for task, source, launch in zip(tasks, sources, launches, strict=True):
-        single = prod(task.launch.global_size) == 1
+        single = is_single(task)
         if not single or not run.takes(task):
             close()
         if single:
@@ -118,4 +152,6 @@ def serial_launches(
         else:
             result.append(launch)
     close()
-    return result
+    if seen and not all(on.seen(r.source()) for r in result if isinstance(r, _Run)):
+        return None
+    return [r.launch(on) if isinstance(r, _Run) else r for r in result]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from clnet.calls import composite
 from clnet.core import Tensor, method
 from clnet.dtypes import DType, as_dtype, bfloat16, float16, float32
 from clnet.errors import IndexOutOfRange, ShapeError
@@ -75,6 +76,7 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     return _kept(input, where(input > 0, input, negative), inplace)
 
 
+@composite
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """x times the normal distribution function at x (Hendrycks and Gimpel, 2016).
 
@@ -185,6 +187,7 @@ def _result(input: Tensor, dtype: DType | None) -> DType:
 
 
 @method("softmax")
+@composite
 def softmax(input: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
     """e^x divided by its sum along `dim`; 16-bit floats are computed in float32.
 
@@ -201,6 +204,7 @@ def softmax(input: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
 
 
 @method("log_softmax")
+@composite
 def log_softmax(input: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
     """log(softmax(x)) along `dim`, without underflow; 16-bit floats are computed in float32.
 

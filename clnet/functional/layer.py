@@ -140,6 +140,7 @@ def _dropped(input: Tensor, mask: Sequence[int], p: float, training: bool, inpla
 # --- normalisation -------------------------------------------------------------------------------
 
 
+@composite
 def layer_norm(
     input: Tensor,
     normalized_shape: int | Sequence[int],
@@ -174,6 +175,7 @@ def layer_norm(
     return y.to(input.dtype)
 
 
+@composite
 def rms_norm(
     input: Tensor,
     normalized_shape: int | Sequence[int],

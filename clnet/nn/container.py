@@ -108,8 +108,9 @@ class Sequential(_Listed):
 
     def forward(self, input: Any) -> Any:
         """Return the input passed through all modules in order."""
-        for module in self:
-            input = module(input)
+        for module in self._modules.values():
+            if module is not None:
+                input = module(input)
         return input
 
 

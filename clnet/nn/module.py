@@ -147,8 +147,11 @@ class Module:
         object.__setattr__(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
-        for table in ("_parameters", "_buffers", "_modules"):
-            found = self.__dict__.get(table, {})
+        own = self.__dict__
+        if "_parameters" in own and name in own["_parameters"]:
+            return own["_parameters"][name]
+        for table in ("_buffers", "_modules"):
+            found = own.get(table, {})
             if name in found:
                 return found[name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -6,7 +6,8 @@ import copy
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-from clnet.core import Tensor, evaluate
+from clnet import core
+from clnet.core import Tensor
 from clnet.errors import CheckpointError
 from clnet.modes import enable_grad, modes, no_grad
 from clnet.ops.create import zeros_like
@@ -120,7 +121,11 @@ class Optimizer:
         with no_grad():
             by_device: dict[Any, list[Due]] = {}
             for due in self._all_due():
-                by_device.setdefault(due.p.device, []).append(due)
+                on = due.p.device
+                if on in by_device:
+                    by_device[on].append(due)
+                else:
+                    by_device[on] = [due]
             for on, dues in by_device.items():
                 self._step(on, dues)
         return loss
@@ -128,13 +133,13 @@ class Optimizer:
     def _all_due(self) -> list[Due]:
         """Return the parameters that have a gradient, and count their steps."""
         for group in self.param_groups:
-            if any(isinstance(p.grad, SparseTensor) for p in group["params"]):
+            if [p for p in group["params"] if isinstance(p.grad, SparseTensor)]:
                 self._check_sparse(group)
         return [
-            Due(group, self._stage(group, p), p, p.grad, self.state[p])
+            Due(group, self._stage(group, p), p, g, self.state[p])
             for group in self.param_groups
             for p in group["params"]
-            if p.grad is not None
+            if (g := p.grad) is not None
         ]
 
     def _check_sparse(self, group: Mapping[str, Any]) -> None:
@@ -156,18 +161,29 @@ class Optimizer:
             Update(self, dues).record_into(modes.recorder, dues)
             return
         tensors = [t for due in dues for t in due.tensors]
-        # The gradients, and with them the loss, if they are not computed yet.
-        evaluate(*tensors)
+        with core.runtime.lock:
+            # The gradients, and with them the loss, if they are not computed yet.
+            held = core.runtime.hold([t.node for t in tensors])
+            try:
+                self._run(on, dues, tensors, held)
+            finally:
+                if held is not None:
+                    held.launch()
+
+    def _run(self, on: Any, dues: Sequence[Due], tensors: Sequence[Tensor], held: Any) -> None:
+        """Enqueue the update of tensors whose values, or launches for them, exist."""
         structure = tuple([self._structure(group) for group in self.param_groups])
         key = (structure, on, tuple([id(due.p) for due in dues]), kinds(dues))
         update = self._updates.get(key)
         if update is None or not update.fits(tensors):
+            if held is not None:
+                held.launch()
             update = Update(self, dues)
             update.compile(on, dues)
             self._updates[key] = update
             if len(self._updates) > _MAX_UPDATES:
                 del self._updates[next(iter(self._updates))]
-        update.run(dues, tensors)
+        update.run(dues, tensors, held)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients of all parameters, or set them to zero."""

@@ -11,7 +11,7 @@ from clnet.core import Node, Tensor, placeholder, scalar_node
 from clnet.modes import Recorder
 
 
-@dataclass
+@dataclass(slots=True)
 class Due:
     """A parameter in a step: its group, which step it is, its gradient and its state."""
 
@@ -24,7 +24,11 @@ class Due:
     @property
     def tensors(self) -> list[Tensor]:
         """The parameter, its gradient, and the tensors of its state."""
-        return [self.p, self.g, *(v for v in self.state.values() if isinstance(v, Tensor))]
+        found = [self.p, self.g]
+        for value in self.state.values():
+            if isinstance(value, Tensor):
+                found.append(value)
+        return found
 
 
 class Rule(Protocol):
@@ -39,7 +43,13 @@ class Rule(Protocol):
 def kinds(dues: Sequence[Due]) -> tuple[int, ...]:
     """Return a number for each parameter, equal where the update's Python numbers are the same."""
     seen: dict[Any, int] = {}
-    return tuple([seen.setdefault((id(d.group), d.stage, d.p.dtype), len(seen)) for d in dues])
+    found = []
+    for due in dues:
+        kind = (id(due.group), due.stage, due.p._node.spec.dtype)
+        if kind not in seen:
+            seen[kind] = len(seen)
+        found.append(seen[kind])
+    return tuple(found)
 
 
 class Update:
@@ -95,11 +105,14 @@ class Update:
         """Whether the program serves these tensors."""
         return bool(self._program.fits(tensors))
 
-    def run(self, dues: Sequence[Due], tensors: Sequence[Tensor]) -> None:
-        """Enqueue the update of evaluated tensors, those of `dues` in order."""
+    def run(self, dues: Sequence[Due], tensors: Sequence[Tensor], held: Any) -> None:
+        """Enqueue the update of evaluated tensors, those of `dues` in order.
+
+        `held`: launches that come before, or None.
+        """
         for node, value in zip(self._nodes, self._numbers(dues), strict=True):
             node.value = float(value)
-        self._program.run(tensors)
+        self._program.run(tensors, held)
 
     def record_into(self, recorder: Recorder, dues: Sequence[Due]) -> None:
         """Record the update as part of a larger recording, whose replays count steps as well."""

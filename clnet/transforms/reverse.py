@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from clnet.calls import closed
 from clnet.core import Node, Tensor, compute_with, evaluate, method, record, scalar_node
 from clnet.dtypes import scalar_dtype
 from clnet.errors import GradientError
@@ -16,17 +15,17 @@ from clnet.ops.sparse import SparseRows, SparseTensor
 from clnet.ops.views import expand
 from clnet.records import OPS, Op, Spec
 from clnet.transforms.accumulate import accumulated
-from clnet.transforms.template import templated
+from clnet.transforms.template import Forward, templated
 from clnet.transforms.tree import tree_leaves, tree_map
 
 # The op whose gradient is being recorded, innermost last: anomaly mode names it.
 differentiating: list[Node] = []
 
 
-def _topological(roots: Iterable[Node], stop: set[int], opening: bool = True) -> list[Node]:
+def _topological(roots: Iterable[Node], stop: set[int]) -> list[Node]:
     """Return the nodes that a gradient flows through, inputs first, ending at leaves and `stop`.
 
-    Calls on the way are opened, or else are one node each.
+    Calls on the way are opened.
     """
     order: list[Node] = []
     seen: set[int] = set()
@@ -39,9 +38,7 @@ def _topological(roots: Iterable[Node], stop: set[int], opening: bool = True) ->
             seen.add(id(node))
             stack.append((node, True))
             if not node.leaf and id(node) not in stop:
-                call = None if opening else closed(node)
-                inputs = node.inputs if call is None else call.inputs
-                stack.extend([(n, False) for n in inputs if n.needs_grad])
+                stack.extend([(n, False) for n in node.inputs if n.needs_grad])
     return order
 
 
@@ -193,40 +190,51 @@ def backward(
         )
     only = None if inputs is None else {id(t.node) for t in inputs}
     plain = only is None and not create_graph and not differentiating
-    order = _topological([root], only or set(), opening=not plain)
+    seed = None if gradient is None else gradient.node
+    forward = Forward(root, seed) if plain else None
+    usable = forward is not None and forward.usable
+    order = forward.order if forward is not None and usable else _topological([root], only or set())
 
     def flow() -> dict[int, Tensor]:
         ended = _flow([(root, _seed(self, gradient, "backward"))], only or set(), create_graph)
         return ended if create_graph else {key: _owned(d) for key, d in ended.items()}
 
-    given = None if gradient is None else gradient.node
-    ended = templated(order, root, given, flow) if plain else flow()
+    ended = flow() if forward is None else templated(forward, flow)
     group = [root] if root.buffer is None else []
+    fresh = True  # the gradients are those of this call, and nothing else
     for node in order:
-        holder: Any = node.owner() if node.owner is not None else None
         total: Any = ended.get(id(node))
-        if total is not None and isinstance(holder, SparseRows):
+        if total is None:
+            continue
+        holder: Any = node.owner() if node.owner is not None else None
+        if isinstance(holder, SparseRows):
             holder, total = holder.table(), holder.gradient(total)
-        if total is None or holder is None or (only is not None and id(holder.node) not in only):
+        if holder is None or (only is not None and id(holder.node) not in only):
             continue
         if modes.recorder is not None:
             modes.recorder.grades(holder)
         before = holder.grad
         if before is None:
             holder.grad = total
+            fresh = fresh and type(total) is Tensor
         elif isinstance(before, SparseTensor):
+            fresh = False
             with _grad_mode(create_graph):
                 holder.grad = accumulated([before, total])
         elif create_graph:
             holder.grad = before + total
         else:
+            fresh = False
             with _grad_mode(False):
                 before.assign(before + total)
         now = holder.grad
         value: Any = now.values() if isinstance(now, SparseTensor) else now
         if value.node.buffer is None:
             group.append(value.node)
-    compute_with(group, group)
+    together = compute_with(group, group)
+    if forward is not None and forward.whole and forward.entered is not None and fresh:
+        together.forward = [n for n in forward.numbers if n is not root]
+        together.structure = forward.entered
     if not (create_graph if retain_graph is None else retain_graph):
         for node in order:
             if not node.leaf:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from clnet.calls import Call, Template, closed, template_of
+from clnet.calls import Call, CallNode, Template, template_of
 from clnet.core import Node, Tensor
 from clnet.modes import modes, observing
 
@@ -31,48 +31,74 @@ class _Gradient(NamedTuple):
         made = self.template.enter(
             [forward[i] for i in self.nodes], [calls[i] for i in self.calls], grad=False
         )
-        return {id(forward[i]): Tensor(d, view=False) for i, d in zip(self.ends, made, strict=True)}
+        ends = self.ends
+        return {id(forward[ends[k]]): Tensor(d, view=False) for k, d in enumerate(made)}
 
 
-class _Forward:
-    """The nodes that a gradient flows along and their operands, numbered, and the key of it all."""
+class Forward:
+    """The nodes that a gradient flows along and their operands, numbered, and the key of it all.
 
-    def __init__(self, order: Sequence[Node], root: Node, seed: Node | None) -> None:
+    order     the nodes that the gradient of `root` flows through, inputs first.
+    usable    whether the same structure gives the same gradients: False with hooks and the like;
+              `order` may end early then.
+    whole     whether all that is not computed yet is in `order`.
+    entered   the template of the gradients, once it was used.
+    """
+
+    def __init__(self, root: Node, seed: Node | None) -> None:
         self.numbers: dict[Node, int] = {}
         self.calls: dict[Call, int] = {}
-        self.usable = True
-        numbers = self.numbers
+        self.order: list[Node] = []
+        self.usable = False
+        self.whole = root.buffer is None and seed is None
+        self.entered: Template | None = None
+        numbers, calls, order = self.numbers, self.calls, self.order
         parts: list[Any] = []
-        for node in order:
-            if node.hooks or node.retain or node.released:
-                self.usable = False
-                return
-            if node.leaf:
-                if node not in numbers:
-                    numbers[node] = len(numbers)
-                    parts.append((node.spec, True))
+        stack = [root]
+        while stack:
+            node = stack[-1]
+            if node in numbers:
+                stack.pop()
                 continue
-            call = closed(node)
-            if call is None and getattr(node.op, "personal", False):
-                self.usable = False
+            if node.leaf or not node.needs_grad:
+                stack.pop()
+                numbers[node] = len(numbers)
+                parts.append((node.spec, node.needs_grad, node.value is None, node.leaf))
+                if node.leaf:
+                    if node.hooks or node.retain or node.released:
+                        return
+                    order.append(node)
+                if node.buffer is None and node.value is None:
+                    self.whole = False
+                continue
+            call = node.call if type(node) is CallNode else None
+            given = node.inputs if call is None else call.inputs
+            waiting = False
+            for n in given:
+                if n not in numbers:
+                    stack.append(n)
+                    waiting = True
+            if waiting:
+                continue
+            stack.pop()
+            if node.hooks or node.retain or node.released:
                 return
-            inputs = []
-            for i in node.inputs if call is None else call.inputs:
-                number = numbers.get(i)
-                if number is None:
-                    number = numbers[i] = len(numbers)
-                    parts.append((i.spec, i.needs_grad, i.value is None, i.leaf))
-                inputs.append(number)
+            if call is None and getattr(node.op, "personal", False):
+                return
+            inputs = tuple([numbers[n] for n in given])
             numbers[node] = len(numbers)
+            order.append(node)
             if call is None:
-                parts.append((node.op, tuple(node.attrs.items()), node.spec, tuple(inputs)))
+                attrs = node.attrs
+                parts.append((node.op, tuple(attrs.items()) if attrs else (), node.spec, inputs))
             else:
-                number = self.calls.setdefault(call, len(self.calls))
-                parts.append((call.template, number, node.output, tuple(inputs)))
+                number = calls.setdefault(call, len(calls))
+                parts.append((call.template, number, node.output, inputs))
         if seed is not None and seed not in numbers:
             numbers[seed] = len(numbers)
             parts.append((seed.spec, seed.needs_grad, seed.value is None, seed.leaf))
         self.key = (numbers[root], None if seed is None else numbers[seed], *parts)
+        self.usable = True
 
     def gradient(self, added: Sequence[Node], ended: dict[int, Tensor]) -> _Gradient | None:
         """Return what was recorded on these nodes, for others of the same key."""
@@ -99,22 +125,12 @@ class _Forward:
         return _Gradient(made, [self.numbers[node] for node in given], used, ends)
 
 
-def templated(
-    order: Sequence[Node],
-    root: Node,
-    seed: Node | None,
-    flow: Callable[[], dict[int, Tensor]],
-) -> dict[int, Tensor]:
+def templated(forward: Forward, flow: Callable[[], dict[int, Tensor]]) -> dict[int, Tensor]:
     """Return the gradients that `flow` would record, from a template if there is one.
 
-    `order`: the nodes that a gradient flows through from `root`, inputs first; `seed`: the gradient
-    of `root`, 1 if None. The same structure gives the same nodes, unless there are hooks, observers
-    or users' own rules.
+    The same structure gives the same nodes, unless there are hooks, observers or users' own rules.
     """
-    if modes.observers or modes.recorder is not None:
-        return flow()
-    forward = _Forward(order, root, seed)
-    if not forward.usable:
+    if not forward.usable or modes.observers or modes.recorder is not None:
         return flow()
     key = forward.key
     gradient = _templates.get(key)
@@ -131,4 +147,5 @@ def templated(
             return ended
     else:
         _templates.move_to_end(key)
+    forward.entered = gradient.template
     return gradient.enter(list(forward.numbers), list(forward.calls))

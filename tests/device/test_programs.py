@@ -69,7 +69,9 @@ def test_kernels_of_one_source_have_arguments_of_their_own(on):
 def test_what_is_missing_is_built_together_and_once(on, cache, monkeypatch):
     programs, built = fresh(on), []
     obtain = programs._obtain
-    monkeypatch.setattr(programs, "_obtain", lambda text: built.append(text) or obtain(text))
+    monkeypatch.setattr(
+        programs, "_obtain", lambda text, keep: built.append(text) or obtain(text, keep)
+    )
     other = KernelSource("doctor.cl", "group_sum", (("LOCAL", "4"),))
     programs.kernels([SUM, other])
     programs.kernels([other, SUM, SUM])
@@ -110,12 +112,12 @@ def test_entries_of_one_file_with_the_same_macros_are_built_together(on, cache):
 def test_kernels_that_are_built_only_one_by_one_are_told(on, cache, monkeypatch):
     obtain = Programs._obtain
 
-    def refusing(self, text):
+    def refusing(self, text, keep):
         if "fma_peak" in text and "group_sum" in text:
             error = cl.RuntimeError("refused")
             error.clnet_log = "redefinition"
             raise error
-        return obtain(self, text)
+        return obtain(self, text, keep)
 
     other = KernelSource("limits.cl", "fma_peak", (("LOCAL", "8"), ("VECTOR", "float4")))
     monkeypatch.setattr(Programs, "_obtain", refusing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import weakref
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import clnet as cn
 from clnet import functional as F
 from clnet import nn
 from clnet.calls import CallNode, composite
+from clnet.engine.graph import Graph
 from clnet.errors import GradientError, ShapeError
 
 
@@ -189,3 +191,76 @@ def test_a_result_that_only_others_need_is_computed_when_they_are() -> None:
         del b
         a.detach().numpy()
         np.testing.assert_allclose(c.detach().numpy(), np.exp(x.detach().numpy()) + 1, rtol=1e-6)
+
+
+def test_a_setting_that_is_a_list_is_taken_as_it_is() -> None:
+    x = data(5, 3)
+    for _ in range(2):
+        np.testing.assert_array_equal(F.layer_norm(x, [3]).numpy(), F.layer_norm(x, (3,)).numpy())
+
+
+def gradients(change: str, observed: bool) -> list[Any]:
+    """Return what three steps compute, the last of which differs from the others in `change`."""
+    x, y = data(5, 3), data(5, 1)
+    found: list[Any] = []
+    for last in (False, False, True):
+        w, b = data(4, 3, grad=True), data(1, 4, grad=True)
+        with cn.eager() if observed else contextlib.nullcontext():
+            h = F.linear(x, w).tanh()
+            loss = F.mse_loss(F.linear(h, b), y)
+            if last and change == "forward computed before":
+                found.append(h.detach().numpy())
+            kept = [b] if last and change == "a leaf is gone" else [w, b]
+            kept = [w] if last and change == "another leaf is gone" else kept
+            del w, b
+            loss.backward(retain_graph=True if change == "graph kept" else None)
+        if last and change == "looked inside" and not observed:
+            cn.explain(loss, source=False)
+        leaves = [t.grad for t in kept if t.grad is not None]
+        if last and change == "loss dropped":
+            del loss, h
+            found += [d.numpy() for d in leaves]
+            continue
+        if last and change == "used further":
+            found += [(d * 2).sum().numpy() for d in leaves]
+        if change == "graph kept":
+            loss.backward()
+        found += [d.numpy() for d in leaves]
+        found.append(loss.detach().numpy())
+    return found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "none",
+        "a leaf is gone",
+        "another leaf is gone",
+        "forward computed before",
+        "graph kept",
+        "looked inside",
+        "loss dropped",
+        "used further",
+    ],
+)
+def test_a_loss_and_its_gradients_are_known_by_their_structure(change: str) -> None:
+    wanted, found = gradients(change, True), gradients(change, False)
+    assert len(wanted) == len(found)
+    for a, b in zip(wanted, found, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
+
+
+def test_the_graph_of_a_step_seen_before_is_not_walked() -> None:
+    x, w, y = data(5, 3), data(4, 3, grad=True), data(5, 4)
+    for step in range(3):
+        w.grad = None
+        loss = F.mse_loss(F.linear(x, w), y)
+        loss.backward()
+        assert w.grad is not None
+        graph = Graph.of_group([w.grad.node])
+        assert graph is None or any(node is loss.node for node in graph.nodes)
+        assert step == 0 or graph is not None
+        assert Graph.of_group([(w.grad * 2).node]) is None
+        cn.eval(w.grad)
+        assert loss.node.buffer is not None
+        assert w.grad.node.group is None
