@@ -74,8 +74,7 @@ typedef ARITH4(X) FOUR;
 __attribute__((always_inline)) static inline void KERNEL_NAME(product)(
     __global const ACC *a, __global const STORAGE(X) *first, const INDEX rows,
     __global const STORAGE(X) *w, const INDEX columns, const INDEX H, const INDEX depth,
-    __local FOUR *tiles_a,
-    __local FOUR *tiles_w, __local ACC *joined, ACC *sum) {
+    __local FOUR *tiles_a, __local FOUR *tiles_w, __local ACC *joined, ACC *sum) {
   const int x = (int)get_local_id(0), y = (int)get_local_id(1), slice = (int)get_local_id(2);
   const int item = y * COLUMNS + x;
   const int line = item / TILE_K, k = item % TILE_K;
@@ -131,9 +130,9 @@ __attribute__((always_inline)) static inline void KERNEL_NAME(product)(
   }
 #endif
 }
-#define TILES                                                              \
-  __local FOUR tiles_a[SLICES * ROWS * EACH * RNN_LINE / 4];             \
-  __local FOUR tiles_w[SLICES * COLUMNS * BLOCKS * RNN_LINE / 4];        \
+#define TILES                                                      \
+  __local FOUR tiles_a[SLICES * ROWS * EACH * RNN_LINE / 4];       \
+  __local FOUR tiles_w[SLICES * COLUMNS * BLOCKS * RNN_LINE / 4];  \
   __local ACC joined[SLICES > 1 ? (SLICES - 1) * EACH * BLOCKS * 256 : 1];
 
 #ifdef USE_rnn_tiled_forward

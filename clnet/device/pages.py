@@ -2,7 +2,7 @@
 
 Reading 128 MiB through pages of 4 KiB misses the processor's table of them tens of thousands of
 times, and the first touch of each calls the kernel. With 2 MiB pages sums over such a tensor took
-5 to 20% less time, and its first upload half to a quarter (PoCL, Zen 5).
+5 to 20% less time, and its first upload half to a quarter (PoCL, Zen 4).
 """
 
 from __future__ import annotations

@@ -22,7 +22,14 @@ from clnet.ops.join import cat
 from clnet.ops.launch import ceil_div
 from clnet.ops.linalg import matmul
 from clnet.ops.parts import narrow
-from clnet.ops.recurrent_launch import LAYERS, LEAST_ROWS, LayerSizes, Pass, pass_launches
+from clnet.ops.recurrent_launch import (
+    LAYERS,
+    LEAST_ROWS,
+    LayerSizes,
+    Pass,
+    by_tiles,
+    pass_launches,
+)
 from clnet.ops.views import permute, reshape, slice_
 from clnet.records import (
     Arg,
@@ -258,14 +265,15 @@ _OPS: dict[str, tuple[Cell, Op, Op]] = {
 def whole_sequence(name: str, pre: Tensor) -> bool:
     """Whether a device computes a layer of cells better as one op than step by step.
 
-    GPUs do, and CPUs if the batch is shared out among most of their cores, or weights are small. A
-    tuning table's "recurrent_layer" may say `whole`, 0 or 1.
+    GPUs with large work-groups do, and CPUs if the batch is shared out among most of their cores, or
+    weights are small. A tuning table's "recurrent_layer" may say `whole`, 0 or 1.
     """
     cell = _OPS[name][0]
     target = core.runtime.target(pre.device)
     _, b, h = _sizes(cell, pre)
     busy = 2 * ceil_div(b, LEAST_ROWS) >= target.compute_units or cell.gates * h * h <= _SMALL
-    return bool(target.tuning.get("recurrent_layer", {}).get("whole", target.type != "cpu" or busy))
+    best = busy if target.type == "cpu" else by_tiles(target)
+    return bool(target.tuning.get("recurrent_layer", {}).get("whole", best))
 
 
 def layer(

@@ -98,11 +98,15 @@ class Pass(NamedTuple):
         return [Scalar("int", int(flag)) for flag in self.flags]
 
 
+def by_tiles(target: Target) -> bool:
+    """Whether a device takes the kernels by tiles: GPUs whose work-groups are large enough."""
+    return target.type != "cpu" and target.max_work_group >= _ITEMS
+
+
 def pass_launches(target: Target, of: Pass, operands: Sequence[Layout]) -> list[Launch]:
     """Return the launches of a pass."""
-    if target.type == "cpu":
-        return _whole(target, of, operands[of.weight])
-    return _tiled(target, of, operands[of.weight])
+    launches = _tiled if by_tiles(target) else _whole
+    return launches(target, of, operands[of.weight])
 
 
 # --- CPUs ----------------------------------------------------------------------------------------
@@ -180,28 +184,30 @@ def _tiled(target: Target, of: Pass, x: Layout) -> list[Launch]:
     chosen = _TILED.chosen(target)
     whole = h <= chosen["whole"]
     columns = 16 if h <= 16 or not whole else 32 if h <= 32 else 64
-    rows = _ITEMS // columns
     blocks = cell.gates if of.forward else 1
     depth = h if of.forward else cell.gates * h
     itemsize = accumulator(x.dtype).itemsize
     tile_k, slices, each = chosen["tile_k"], chosen["slices"], 1
-    # Where work-groups are many an item takes more rows; where they are few slices fill the device.
-    groups = ceil_div(b, rows) * (1 if whole else ceil_div(h, columns))
-    while each < 4 and groups >= 2 * each * target.compute_units:
-        each, slices = 2 * each, 1
 
     def too_large() -> bool:
-        lines = slices * (rows * each + columns * blocks)
+        lines = slices * (_ITEMS // columns * each + columns * blocks)
         joined = (slices - 1) * each * blocks * _ITEMS
         return (lines * (tile_k + 4) + joined + 16) * itemsize > target.local_memory
 
     most = min(target.max_work_group // _ITEMS, depth // tile_k)
     while slices > 1 and (slices > most or too_large()):
         slices //= 2
+    while tile_k > 16 and too_large():
+        tile_k //= 2
+    while columns > 16 and too_large():
+        columns //= 2
+    rows = _ITEMS // columns
+    # Where work-groups are many an item takes more rows; where they are few slices fill the device.
+    groups = ceil_div(b, rows) * (1 if whole else ceil_div(h, columns))
+    while each < 4 and groups >= 2 * each * target.compute_units:
+        each, slices = 2 * each, 1
     while each > 1 and too_large():
         each //= 2
-    if too_large():
-        tile_k = 16
     edges = b % (rows * each) or h % columns or depth % (slices * tile_k)
     defines = (
         ("X", x.dtype.name),

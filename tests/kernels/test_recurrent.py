@@ -12,6 +12,7 @@ import pytest
 import clnet as cn
 from clnet import core
 from clnet.engine import run
+from clnet.ops import recurrent
 from clnet.ops.cells import CELLS, Cell
 from clnet.ops.recurrent_launch import LayerSizes
 from clnet.records import OPS
@@ -92,10 +93,20 @@ def test_passes_in_other_dtypes(dtype: str, pretend: Pretend) -> None:
         check(cell, (4, 5, 33), True, True, dtype)
 
 
-def test_tiles_fit_the_device(pretend: Pretend) -> None:
+@pytest.mark.parametrize("how", ["slices", "all steps"])
+def test_tiles_fit_the_device(how: str, pretend: Pretend) -> None:
     """Check that a device with small work-groups and little local memory gets smaller tiles."""
-    pretend(TUNING["slices"], max_work_group=256, local_memory=16 << 10, compute_units=1)
+    pretend(TUNING[how], max_work_group=256, local_memory=16 << 10, compute_units=1)
     check(CELLS[2], (2, 70, 65), False, False, "float32")
+    if cn.device().caps.fp64:
+        check(CELLS[2], (2, 5, 64), False, False, "float64")
+
+
+def test_a_device_without_room_for_tiles(pretend: Pretend) -> None:
+    """Check that work-groups below a tile's size take the kernels of one item."""
+    pretend(TUNING["slices"], max_work_group=64)
+    assert not recurrent.whole_sequence("lstm", cn.zeros(2, 3, 16))
+    check(CELLS[2], (2, 5, 33), False, False, "float32")
 
 
 @pytest.mark.oclgrind
