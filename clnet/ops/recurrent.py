@@ -265,8 +265,8 @@ _OPS: dict[str, tuple[Cell, Op, Op]] = {
 def whole_sequence(name: str, pre: Tensor) -> bool:
     """Whether a device computes a layer of cells better as one op than step by step.
 
-    GPUs with large work-groups do, and CPUs if the batch is shared out among most of their cores, or
-    weights are small. A tuning table's "recurrent_layer" may say `whole`, 0 or 1.
+    GPUs with large work-groups do, and CPUs if the batch is shared out among most of their cores,
+    or weights are small. A tuning table's "recurrent_layer" may say `whole`, 0 or 1.
     """
     cell = _OPS[name][0]
     target = core.runtime.target(pre.device)
