@@ -7,7 +7,7 @@ work on those), or a view that repeats a ROW value along its row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -21,6 +21,9 @@ MAX_BUFFERS = 12
 # Rows shorter than this are worth a kernel of their own only while there are few elements.
 _SHORT_ROW = 16
 _FEW_ELEMENTS = 1 << 16
+# Nodes looked at to see that a group stays free of cycles; beyond, rather no fusion than planning
+# without end.
+_SEARCH = 4096
 # Elements beyond which a row is shared out among work-items, if there are few rows.
 LONG_ROW = 1 << 14
 
@@ -84,6 +87,8 @@ class _Grouping:
         self.group_of: dict[int, RowGroup] = {}
         self.groups: list[RowGroup] = []
         self.reasons: dict[int, str] = {}
+        # By position: the first member of the groups that have members before and after it.
+        self.begins = list(range(len(graph.nodes)))
 
     def _elementwise(self, position: int) -> bool:
         op = self.graph.nodes[position].op
@@ -94,28 +99,35 @@ class _Grouping:
             and self.uniform[position] is None
         )
 
-    def _before(self, positions: Iterable[int], first: int) -> set[int]:
-        """Return what must run before these positions, back to position `first`, groups whole."""
-        seen: set[int] = set()
-        stack = list(positions)
-        while stack:
-            position = stack.pop()
-            if position in seen:
-                continue
-            group = self.group_of.get(position)
-            for m in (position,) if group is None else group.kinds:
-                seen.add(m)
-                stack.extend(i for i in self.graph.inputs[m] if i not in seen)
-            if len(seen) > 4096:  # rather no fusion than planning without end
-                return set(range(first, len(self.graph.nodes)))
-            stack = [i for i in stack if i >= first or i in self.group_of]
-        return seen
+    def _cut(self, position: int) -> int:
+        """Return a position at or before this one that no group has members on both sides of.
+
+        What stands before it depends on nothing that stands after it.
+        """
+        while self.begins[position] < position:
+            position = self.begins[position]
+        return position
 
     def _free(self, group: RowGroup, added: dict[int, str]) -> bool:
         """Whether the group with more members still runs as one, between its inputs and outputs."""
         inside = group.kinds.keys() | added.keys()
-        outside = {i for m in inside for i in self.graph.inputs[m]} - inside
-        return self._before(outside, min(inside)).isdisjoint(inside)
+        stack = [i for m in inside for i in self.graph.inputs[m] if i not in inside]
+        cut, seen = self._cut(min(inside)), set(stack)
+        while stack:
+            position = stack.pop()
+            if position < cut:
+                continue
+            before = self.group_of.get(position)
+            for m in (position,) if before is None else before.kinds:
+                if m in inside:
+                    return False
+                for i in self.graph.inputs[m]:
+                    if i not in seen:
+                        seen.add(i)
+                        stack.append(i)
+            if len(seen) > _SEARCH:
+                return False
+        return True
 
     def _kind(self, group: RowGroup, position: int) -> str | None:
         """Return what an elementwise node is in the group's domain."""
@@ -257,6 +269,9 @@ class _Grouping:
         group.kinds.update(added)
         for m in added:
             self.group_of[m] = group
+        first = min(group.kinds)
+        for m in range(first + 1, max(group.kinds) + 1):
+            self.begins[m] = min(self.begins[m], first)
 
     def finish(self) -> list[RowGroup]:
         """Return the groups worth it: a reduction, and work beside it."""
