@@ -13,20 +13,23 @@
 //      +----+ +-------+
 // Layout:
 //   A, B and C are of dtype X; 16-bit floats are summed in float32, integers in their own type.
-//   matmul_blocked packs 16 rows of A, or 16 columns of B, by `depth` steps of k as a panel
-//   [depth][16], padded with zeros, so that its inner loop knows no edges and no strides.
-//   `in_place` (1: B, 2: A) leaves panels unpacked whose 16 lanes are neighbours in memory already
-//   (X must be float32 or float64); 4: B comes as the panels [K][16] of all its columns, of type
-//   ARITH(X), one after another, zeros to a multiple of TILE_N, as matmul_pack writes: worth it for
-//   a matrix that is used again. Each group has group_scratch elements: its panels of A,
-//   block_m * depth, then its panels of B, block_n * depth. block_m is a multiple of 16, block_n of
-//   TILE_N.
+//   matmul_blocked packs 16 columns of B by `depth` steps of k as a panel [depth][16], padded with
+//   zeros, so that its inner loop knows no edges; and copies block_m rows of A as they lie, in lines
+//   along k, or along m where that is how A lies, an odd number of cache lines apart: rows a power
+//   of two apart would share a few sets of the cache. `in_place` (1: B, 2: A) leaves alone what a
+//   tile can read where it lies: columns of B that are neighbours, and any rows of A (X must be
+//   float32 or float64); 4: B comes as the panels [K][16] of all its columns, of type ARITH(X), one
+//   after another, zeros to a multiple of TILE_N, as matmul_pack writes: worth it for a matrix that
+//   is used again. Each group has group_scratch elements: its rows of A,
+//   (block_m + 16) * (depth + 16), then its panels of B, block_n * depth. block_m is a multiple of
+//   TILE_M, block_n of TILE_N.
 //   16-bit floats need depth >= K, since C cannot hold a partial sum.
 // Launch:
 //   matmul_plain    one item takes `each` neighbouring elements of C: global >= ceil(M * N / each),
 //                   padded to LOCAL; second dimension: batches
 //   matmul_blocked  work-groups of one item share the blocks of block_m x block_n of C evenly: any
-//                   global size up to their number; meant for a few groups a core
+//                   global size up to their number; meant for a few groups a core, each of which
+//                   packs B once for all its blocks of the same columns
 //   matmul_pack     work-groups of one item share the panels of one matrix B evenly: any global
 //                   size up to their number, `panels`, a multiple of TILE_N / 16
 // Entries:
@@ -38,7 +41,7 @@
 //   BATCH   number of batch dims; 1, 2, 3, 4, 8
 //   INDEX   type of sizes and offsets; int, long
 //   LOCAL   work-items of a work-group (matmul_plain); 1 to the device's limit
-//   TILE_M  rows of C held in registers (matmul_blocked); 4, 8, 16
+//   TILE_M  rows of C held in registers (matmul_blocked); 2, 3, 4, 6, 8, 16
 //   TILE_N  columns likewise (matmul_blocked); 16, 32
 //   OWN_MATH  functions of include/math.h instead of the platform's; 0, 1
 //   STORED  1 if there is such a chain; 0, 1
@@ -112,7 +115,7 @@ typedef ACC LOOSE __attribute__((ext_vector_type(16), aligned(sizeof(STORAGE(X))
 #define LOAD_ROW(l) p[l] = *(__global const LOOSE *)(from + k + (l) * lane_stride);
 #define KEEP_ROW(l) *(__global LOOSE *)(to + (k + l) * 16) = p[l];
 
-// Packs `lanes` rows of A, or columns of B, by `depth` steps of k as a panel [depth][16].
+// Packs `lanes` columns of B by `depth` steps of k as a panel [depth][16].
 static inline void KERNEL_NAME(pack)(__global const STORAGE(X) *from, const INDEX lane_stride,
                                      const INDEX k_stride, const INDEX lanes, const INDEX depth,
                                      __global ACC *to) {
@@ -153,9 +156,34 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_
 #if !defined(TILE_M) || !defined(TILE_N)
 #error "matmul.cl: TILE_M and TILE_N must be defined"
 #endif
+// Packs `columns` of B, rounded up to a multiple of TILE_N, as panels, `pitch` steps of k each.
+static inline void KERNEL_NAME(pack_all)(__global const STORAGE(X) *from, const INDEX bn,
+                                         const INDEX bk, const INDEX columns, const INDEX depth,
+                                         __global ACC *to, const INDEX pitch) {
+  INDEX j = 0;
+#if PLAIN(X)
+  // By whole rows, which lie in memory one after another.
+  if (bn == 1) {
+    j = columns / 16 * 16;
+    for (INDEX k = 0; k < depth; k++)
+      for (INDEX h = 0; h < j; h += 16)
+        *(__global LOOSE *)(to + h * pitch + k * 16) =
+            *(__global const LOOSE *)(from + k * bk + h);
+  }
+#endif
+  for (; j < (columns + TILE_N - 1) / TILE_N * TILE_N; j += 16)
+    KERNEL_NAME(pack)(from + j * bn, bn, bk, columns - j, depth, to + j * pitch);
+}
+
 // The accumulators have names, not indices, so that a compiler keeps them in registers.
-#if TILE_M == 4
+#if TILE_M == 2
+#define ROWS(M) M(0) M(1)
+#elif TILE_M == 3
+#define ROWS(M) M(0) M(1) M(2)
+#elif TILE_M == 4
 #define ROWS(M) M(0) M(1) M(2) M(3)
+#elif TILE_M == 6
+#define ROWS(M) M(0) M(1) M(2) M(3) M(4) M(5)
 #elif TILE_M == 8
 #define ROWS(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7)
 #else
@@ -163,9 +191,9 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_
 #endif
 #if TILE_N == 32
 #define ROW_START(r) VECTOR left##r = 0, right##r = 0;
-#define ROW_STEP(r)        \
-  left##r += a[r] * left;  \
-  right##r += a[r] * right;
+#define ROW_STEP(r)                \
+  left##r += a[(r) * a_row] * left; \
+  right##r += a[(r) * a_row] * right;
 #define ROW_ADD(r)                                       \
   left##r += *(__global const LOOSE *)(c + (r) * N);     \
   right##r += *(__global const LOOSE *)(c + (r) * N + 16);
@@ -177,20 +205,56 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_
   *(LOOSE *)(tile + (r) * TILE_N + 16) = right##r;
 #else
 #define ROW_START(r) VECTOR left##r = 0;
-#define ROW_STEP(r) left##r += a[r] * left;
+#define ROW_STEP(r) left##r += a[(r) * a_row] * left;
 #define ROW_ADD(r) left##r += *(__global const LOOSE *)(c + (r) * N);
 #define ROW_STORE(r) *(__global LOOSE *)(c + (r) * N) = left##r;
 #define ROW_TILE(r) *(LOOSE *)(tile + (r) * TILE_N) = left##r;
 #endif
+// Asks for rows of C while the product is computed, where the compiler has a way to.
+#if defined(__has_builtin) && PLAIN(X)
+#if __has_builtin(__builtin_prefetch)
+#define ROW_AHEAD(r)                       \
+  __builtin_prefetch(c + (r) * N, 1);      \
+  __builtin_prefetch(c + (r) * N + TILE_N - 1, 1);
+#endif
+#endif
 
-// Adds a product of panels to rows x columns (at most TILE_M x TILE_N) of C, or starts them.
-static inline void KERNEL_NAME(tile)(__global const ACC *a, const INDEX a_step,
+// Copies rows x steps of A, whose strides are am and ak, into lines along m or along k; the lines
+// of rows up to a multiple of TILE_M, which a tile reads, become 0.
+static inline void KERNEL_NAME(copy)(__global const STORAGE(X) *from, const INDEX am,
+                                     const INDEX ak, const INDEX rows, const INDEX steps,
+                                     __global ACC *to, const INDEX a_row, const INDEX a_step) {
+  const INDEX padded = (rows + TILE_M - 1) / TILE_M * TILE_M;
+  if (a_row == 1) {
+    for (INDEX k = 0; k < steps; k++) {
+      for (INDEX i = 0; i < rows; i++) to[k * a_step + i] = LOAD(X, from, k * ak + i);
+      for (INDEX i = rows; i < padded; i++) to[k * a_step + i] = 0;
+    }
+  } else if (ak == 1) {
+    for (INDEX i = 0; i < rows; i++)
+      for (INDEX k = 0; k < steps; k++) to[i * a_row + k] = LOAD(X, from, i * am + k);
+  } else {
+    for (INDEX i = 0; i < rows; i++)
+      for (INDEX k = 0; k < steps; k++) to[i * a_row + k] = LOAD(X, from, i * am + k * ak);
+  }
+  if (a_row != 1)
+    for (INDEX i = rows; i < padded; i++)
+      for (INDEX k = 0; k < steps; k++) to[i * a_row + k] = 0;
+}
+
+// Adds a product to rows x columns (at most TILE_M x TILE_N) of C, or starts them.
+static inline void KERNEL_NAME(tile)(__global const ACC *a, const INDEX a_row, const INDEX a_step,
                                      __global const ACC *b, const INDEX b_step,
                                      const INDEX b_right, const INDEX depth,
                                      __global STORAGE(X) *c, const INDEX N, const INDEX rows,
                                      const INDEX columns, const int add, const int last,
                                      const INDEX first_row, const INDEX first_column
                                          STORED_PARAMS) {
+#ifdef ROW_AHEAD
+  if (rows >= TILE_M && columns >= TILE_N) {
+    ROWS(ROW_AHEAD)
+  }
+#endif
   ROWS(ROW_START)
   for (INDEX k = 0; k < depth; k++, a += a_step, b += b_step) {
     const VECTOR left = *(__global const LOOSE *)b;
@@ -237,65 +301,69 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_
     STRIDES(BATCH, a), STRIDES(BATCH, b) STORED_PARAMS) {
   const INDEX group = (INDEX)get_group_id(0), groups = (INDEX)get_num_groups(0);
   __global ACC *pack_a = scratch + scratch0 + group * group_scratch;
-  __global ACC *pack_b = pack_a + block_m * depth;
+  __global ACC *pack_b = pack_a + (block_m + 16) * (depth + 16);
   const INDEX blocks_m = (M - 1) / block_m + 1, blocks_n = (N - 1) / block_n + 1;
   const INDEX blocks = batches * blocks_m * blocks_n;
   const INDEX last = (INDEX)((long)blocks * (group + 1) / groups);
-  INDEX packed = -1;  // the block of B that pack_b holds, whole in k
-  for (INDEX block = (INDEX)((long)blocks * group / groups); block < last; block++) {
+  const INDEX line_row = am == 1 ? 1 : depth + 16, line_step = am == 1 ? block_m + 16 : 1;
+  INDEX block = (INDEX)((long)blocks * group / groups);
+  while (block < last) {
+    // A run of blocks of the same columns, from row `top` to `bottom`.
     const INDEX block_b = block / blocks_m;
     const INDEX z = block_b / blocks_n;
     const INDEX top = (block - block_b * blocks_m) * block_m;
+    const INDEX bottom = min((last - block_b * blocks_m) * block_m, M);
     const INDEX left = (block_b - z * blocks_n) * block_n;
-    const INDEX rows = min(block_m, M - top), columns = min(block_n, N - left);
-    INDEX a_batch = top * am, b_batch = left * bn;
+    const INDEX columns = min(block_n, N - left);
+    INDEX a_batch = 0, b_batch = left * bn;
     OFFSET(BATCH, z, z, a, a_batch)
     OFFSET(BATCH, z, z, b, b_batch)
-    __global const STORAGE(X) *a_block = A + a0 + a_batch;
-    __global const STORAGE(X) *b_block = B + b0 + b_batch;
-    __global STORAGE(X) *c_block = C + c0 + (z * M + top) * N + left;
     for (INDEX k0 = 0; k0 < K; k0 += depth) {
       const INDEX steps = min(depth, K - k0);
-      __global const STORAGE(X) *a = a_block + k0 * ak;
-      __global const STORAGE(X) *b = b_block + k0 * bk;
-      for (INDEX i = 0; i < rows; i += 16)
-        if (!(in_place & 2) || i + 16 > rows)
-          KERNEL_NAME(pack)(a + i * am, am, ak, rows - i, steps, pack_a + i * depth);
-      if (packed != block_b && !(in_place & 4))
-        for (INDEX j = 0; j < columns; j += TILE_N)
-          if (!(in_place & 1) || j + TILE_N > columns)
-            for (INDEX h = j; h < j + TILE_N; h += 16)
-              KERNEL_NAME(pack)(b + h * bn, bn, bk, columns - h, steps, pack_b + h * depth);
-      packed = steps == K ? block_b : -1;
-      for (INDEX j = 0; j < columns; j += TILE_N) {
-        __global const ACC *panel_b = pack_b + j * depth;
-        INDEX b_step = 16, b_right = 16 * depth;
-        if (in_place & 4) {
-          panel_b = (__global const ACC *)B + b0 + (left + j) * K + k0 * 16;
-          b_right = 16 * K;
-        }
+      __global const STORAGE(X) *b = B + b0 + b_batch + k0 * bk;
+      const INDEX whole = in_place & 1 ? columns / TILE_N * TILE_N : 0;
+      if (!(in_place & 4))
+        KERNEL_NAME(pack_all)(b + whole * bn, bn, bk, columns - whole, steps,
+                              pack_b + whole * depth, depth);
+      for (INDEX up = top; up < bottom; up += block_m) {
+        const INDEX rows = min(block_m, bottom - up);
+        __global const STORAGE(X) *a = A + a0 + a_batch + up * am + k0 * ak;
+        // Whole tiles may be read where they lie; the rows of the last one are copied.
+        const INDEX lying = in_place & 2 ? rows / TILE_M * TILE_M : 0;
+        KERNEL_NAME(copy)(a + lying * am, am, ak, rows - lying, steps,
+                          pack_a + lying * line_row, line_row, line_step);
+        for (INDEX j = 0; j < columns; j += TILE_N) {
+          __global const ACC *panel_b = pack_b + j * depth;
+          INDEX b_step = 16, b_right = 16 * depth;
+          if (in_place & 4) {
+            panel_b = (__global const ACC *)B + b0 + (left + j) * K + k0 * 16;
+            b_right = 16 * K;
+          }
 #if PLAIN(X)
-        if ((in_place & 1) && j + TILE_N <= columns) {
-          panel_b = b + j;
-          b_step = bk;
-          b_right = 16;
-        }
-#endif
-        for (INDEX i = 0; i < rows; i += TILE_M) {
-          __global const ACC *panel_a = pack_a + i / 16 * 16 * depth + i % 16;
-          INDEX a_step = 16;
-#if PLAIN(X)
-          if ((in_place & 2) && i / 16 * 16 + 16 <= rows) {
-            panel_a = a + i;
-            a_step = ak;
+          if (j < whole) {
+            panel_b = b + j;
+            b_step = bk;
+            b_right = 16;
           }
 #endif
-          KERNEL_NAME(tile)(panel_a, a_step, panel_b, b_step, b_right, steps,
-                            c_block + i * N + j, N, rows - i, columns - j, k0 > 0,
-                            k0 + depth >= K, z * M + top + i, left + j STORED_PASSED);
+          for (INDEX i = 0; i < rows; i += TILE_M) {
+            __global const ACC *lines = pack_a + i * line_row;
+            INDEX a_row = line_row, a_step = line_step;
+#if PLAIN(X)
+            if (i < lying) {
+              lines = a + i * am;
+              a_row = am;
+              a_step = ak;
+            }
+#endif
+            KERNEL_NAME(tile)(lines, a_row, a_step, panel_b, b_step, b_right, steps,
+                              C + c0 + (z * M + up + i) * N + left + j, N, rows - i, columns - j,
+                              k0 > 0, k0 + depth >= K, z * M + up + i, left + j STORED_PASSED);
+          }
         }
       }
     }
+    block = (block_b + 1) * blocks_m;
   }
 }
 #endif
@@ -309,6 +377,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_
 #undef ROW_ADD
 #undef ROW_STORE
 #undef ROW_TILE
+#undef ROW_AHEAD
 #endif
 
 #undef ACC

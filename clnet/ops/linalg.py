@@ -53,17 +53,22 @@ _FEW_ROWS = 256
 # Rows up to which CPUs take inner products where both operands lie along k.
 _DOT_ROWS = 64
 _PRODUCTS = ((512, 512, 512), (1024, 1024, 1024), (128, 784, 512), (1280, 512, 512))
-# tile_m, tile_n: rows and columns that CPUs hold in registers. block, depth: rows and columns, and
-# steps of k, that a work-group packs: by default together half a second-level cache.
+# Columns of B that a work-group of a CPU packs at most.
+_WIDEST = 1024
+# tile_m, tile_n: rows and columns that CPUs hold in registers; by default what 16 registers of 256
+# bits hold. block, depth: rows of A and steps of k that stay in a second-level cache together.
+# rows, columns: fewer of them leave B where it lies, if its columns are neighbours.
 _BLOCKED = tunable(
     "matmul_blocked",
     "matmul",
     ("cpu",),
     {
-        "tile_m": (8, 4, 16),
-        "tile_n": (32, 16),
-        "block": (256, 128, 512),
+        "tile_m": (6, 8, 4, 16),
+        "tile_n": (16, 32),
+        "block": (192, 256, 128, 384),
         "depth": (256, 128, 512),
+        "rows": (64, 128, 32),
+        "columns": (0, 768),
     },
     _PRODUCTS,
 )
@@ -217,38 +222,39 @@ def _blocked(
     defines: tuple[tuple[str, str], ...],
     uses: int,
 ) -> Launch:
-    """Return the launch of matmul_blocked: C in even blocks, a few for each core."""
+    """Return the launch of matmul_blocked: blocks of C, evenly shared by a few groups a core."""
     batches, m, n, k = sizes
-    am, _, bk, bn = strides
+    bk, bn = strides[2:]
     chosen = _BLOCKED.chosen(target)
     tile_m, tile_n = chosen["tile_m"], chosen["tile_n"]
-    most_depth = chosen["depth"]
     if x.dtype is float64:  # half as many fit the registers
-        tile_n = 16
+        tile_m, tile_n = (tile_m, 16) if tile_n > 16 else (tile_m // 2, 16)
     # 16-bit floats are packed as float32, all of k at once: C cannot hold a partial sum.
     narrow = x.dtype.itemsize < 4
-    depth = k if narrow else min(k, most_depth)
-    block = chosen["block"]
-    if depth > most_depth:
-        block = max(32, block * most_depth // depth)
-    rows, columns = ceil_div(m, block), ceil_div(n, block)
+    depth = k if narrow else min(k, chosen["depth"])
+    deeper = max(1, ceil_div(depth, chosen["depth"]))
+    # A few work-groups for each core, each with columns of its own, or some rows of them.
+    tall, wide = 1, ceil_div(n, _WIDEST // deeper)
     if batches * m * n * k > _ONE_GROUP:
-        while batches * rows * columns < 2 * target.compute_units:
-            height, width = ceil_div(m, rows), ceil_div(n, columns)
+        while batches * tall * wide < 2 * target.compute_units:
+            height, width = ceil_div(m, tall), ceil_div(n, wide)
             if width >= height and width > 2 * tile_n:
-                columns *= 2
+                wide *= 2
             elif height > 32:
-                rows *= 2
+                tall *= 2
             else:
                 break
-    block_m = ceil_div(ceil_div(m, rows), 16) * 16
-    block_n = ceil_div(ceil_div(n, columns), tile_n) * tile_n
-    blocks = batches * ceil_div(m, block_m) * ceil_div(n, block_n)
-    groups = min(blocks, 4 * target.compute_units)
-    group_scratch = (block_m + block_n) * depth
+    rows = ceil_div(m, tall)
+    rows = ceil_div(rows, ceil_div(rows, max(32, chosen["block"] // deeper)))
+    block_m = ceil_div(rows, tile_m) * tile_m
+    block_n = ceil_div(ceil_div(n, wide), tile_n) * tile_n
+    groups = min(batches * ceil_div(m, block_m) * ceil_div(n, block_n), batches * tall * wide)
+    groups = min(groups, 4 * target.compute_units)
+    group_scratch = (block_m + 16) * (depth + 16) + block_n * depth
     in_place = 0
-    if not narrow and (n < 768 or m < 128):
-        in_place = (1 if bn == 1 else 0) | (2 if am == 1 else 0)
+    if not narrow:
+        few = m < chosen["rows"] or n < chosen["columns"]
+        in_place = (1 if bn == 1 and few else 0) | (2 if n <= tile_n else 0)
     index = dict(defines)["INDEX"]
     each = accumulator(x.dtype).itemsize
     right: Argument = In(1)
