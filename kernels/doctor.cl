@@ -1,22 +1,25 @@
-// What a device is asked before it is trusted: group sums, arithmetic, sub-group sums, long loops.
+// What a device is asked before it is trusted: group sums, arithmetic, sub-group sums, long loops,
+// and how wide its registers are.
 //
 // Formula:
 //   group_sum      y[g] = sum of x over the work-group g
 //   arithmetic     y[i] = x[i] * 1.5 + 0.25, in REAL
 //   subgroup_sum   y[i] = sum of x over the sub-group of i, s[i] = the sub-group's number
 //   long_loop      y[0] = the n-th number of y -> 1664525 y + 1013904223 (mod 2^32) from 0
+//   vector_bits    y[0] = bits of the vector registers that the compiler uses; 0 where it hides them
 // Layout:
 //   x, y and s are contiguous, one element a work-item.
 // Launch:
 //   group_sum      one item an element: global = a multiple of LOCAL; y has global / LOCAL elements
 //   arithmetic     one item an element, in work-groups of one
 //   subgroup_sum   one item an element: global = LOCAL
-//   long_loop      one item
+//   long_loop, vector_bits  one item
 // Entries:
 //   group_sum
 //   arithmetic
 //   subgroup_sum
 //   long_loop
+//   vector_bits
 // Macros:
 //   LOCAL  work-items of a work-group (group_sum, subgroup_sum); a power of two, 2 to the device's
 //          limit
@@ -77,5 +80,20 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(long_lo
   uint value = 0;
   for (int i = 0; i < n; i++) value = value * 1664525u + 1013904223u;
   y[0] = value;
+}
+#endif
+
+#ifdef USE_vector_bits
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(vector_bits)(
+    __global int *y) {
+#if defined(__AVX512F__)
+  y[0] = 512;
+#elif defined(__AVX__)
+  y[0] = 256;
+#elif defined(__SSE__) || defined(__ARM_NEON)
+  y[0] = 128;
+#else
+  y[0] = 0;
+#endif
 }
 #endif

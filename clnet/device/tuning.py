@@ -7,7 +7,7 @@ A table is a JSON file, so that it can be looked at, kept and shared:
        "kernels": {"matmul_blocked": {"tile_m": 8, "tile_n": 32}}}]}
 
 An entry serves the devices of which all that `match` names is equal: 'device', 'platform', 'driver'
-(the compiler is part of it), 'vendor', 'type'. A kernel's parameters come from the first of these
+(the compiler is part of it), 'vendor', 'type', 'vector_bits' (of a CPU's registers). A kernel's parameters come from the first of these
 that has them: the user's entry for the device, the shipped one, an entry for its vendor, one for
 its type. Where none has, the kernel's declared default holds.
 """
@@ -29,7 +29,7 @@ from clnet.files import replace
 FORMAT, VERSION = "clnet tuning", 1
 SHIPPED = Path(__file__).with_name("tuning.json")
 # What an entry may be chosen by, and the ranks of entries: by the most special key that they have.
-KEYS = ("device", "platform", "driver", "vendor", "type")
+KEYS = ("device", "platform", "driver", "vendor", "type", "vector_bits")
 _RANKS = ("device", "vendor", "type")
 
 Kernels = dict[str, dict[str, int]]
@@ -58,6 +58,7 @@ def facts(on: Device) -> dict[str, str]:
         "driver": on.driver,
         "vendor": on.vendor,
         "type": on.type,
+        "vector_bits": str(on.caps.vector_bits) if on.type == "cpu" else "0",
     }
 
 

@@ -27,12 +27,19 @@ from clnet.tunables import tunable
 
 # Steps, batch, hidden features, of benchmarks and tuning.
 LAYERS = (20, 64, 512), (32, 128, 256)
-# Rows of the tiles of a CPU's work-group, and work-items of a GPU's, of which there are `slices`.
-_TILES = 8, 4
-LEAST_ROWS = _TILES[-1]
+# Rows that a CPU's work-group takes at least, and work-items of a GPU's, of which there are
+# `slices`.
+LEAST_ROWS = 4
 _ITEMS = 256
-# rows: how many of the batch a work-group takes at most.
-_RNN = tunable("rnn", "lstm_states", ("cpu",), {"rows": (64, 32, 128, 16)}, LAYERS)
+# rows: how many of the batch a work-group takes at most. tile, lanes: rows and columns that are
+# held in registers; by default what 16 registers of 256 bits hold.
+_RNN = tunable(
+    "rnn",
+    "lstm_states",
+    ("cpu",),
+    {"rows": (64, 32, 128, 16), "tile": (4, 8), "lanes": (16, 32)},
+    LAYERS,
+)
 # tile_k, slices: as in the kernel; whole: hidden features up to which a launch takes all steps.
 _TILED = tunable(
     "rnn_tiled",
@@ -121,14 +128,14 @@ class _Division(NamedTuple):
 
 def _division(target: Target, sizes: LayerSizes, x: Layout) -> _Division:
     units = target.compute_units
-    most = _RNN.chosen(target)["rows"]
+    chosen = _RNN.chosen(target)
+    most, tile, lanes = chosen["rows"], chosen["tile"], chosen["lanes"]
     groups = min(units * ceil_div(sizes.b, units * most), ceil_div(sizes.b, LEAST_ROWS))
     rows = ceil_div(sizes.b, groups)
-    tile, small = _TILES
-    if 4 * ceil_div(rows, tile) * tile > 5 * ceil_div(rows, small) * small:
-        tile = small
+    if 4 * ceil_div(rows, tile) * tile > 5 * ceil_div(rows, LEAST_ROWS) * LEAST_ROWS:
+        tile = LEAST_ROWS
     rows = ceil_div(rows, tile) * tile
-    return _Division(ceil_div(sizes.b, rows), rows, tile, 16 if x.dtype is float64 else 32)
+    return _Division(ceil_div(sizes.b, rows), rows, tile, 16 if x.dtype is float64 else lanes)
 
 
 def _whole(target: Target, of: Pass, x: Layout) -> list[Launch]:
