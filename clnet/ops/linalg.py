@@ -50,8 +50,6 @@ from clnet.tunables import tunable
 _ONE_GROUP = 64**3
 # Rows up to which packing a matrix that is used again apart from its products pays.
 _FEW_ROWS = 256
-# Rows up to which CPUs take inner products where both operands lie along k.
-_DOT_ROWS = 64
 _PRODUCTS = ((512, 512, 512), (1024, 1024, 1024), (128, 784, 512), (1280, 512, 512))
 # Columns of B that a work-group of a CPU packs at most.
 _WIDEST = 1024
@@ -71,6 +69,15 @@ _BLOCKED = tunable(
         "columns": (0, 768),
     },
     _PRODUCTS,
+)
+# lanes: elements of a float32 vector register. rows: up to which CPUs take inner products where both
+# operands lie along k.
+_DOTS = tunable(
+    "matmul_dots",
+    "matmul",
+    ("cpu",),
+    {"lanes": (8, 16), "rows": (16, 64, 32, 8)},
+    ((1, 512, 512), (8, 512, 512)),
 )
 # tile_k: steps of k that GPUs bring to local memory at once. span: those that a work-group takes at
 # least where a product is cut along k.
@@ -125,13 +132,16 @@ def _matmul_kernel(
     shape, steps = scalars(index, m, n, k), scalars(index, am, ak, bk, bn)
     batches = prod(sizes)
     args: tuple[Argument, ...]
+    dots = _DOTS.chosen(target)
     on_cpu = target.type == "cpu" and not plain
-    along = ak == bk == 1 != bn and m <= _DOT_ROWS and k >= 64 and uses[1] == 1
+    along = ak == bk == 1 != bn and m <= dots["rows"] and k >= 64 and uses[1] == 1
     if on_cpu and x.dtype in (float32, float64) and along:
         numbers = scalars(index, batches, m, n, k, am, bn)
         groups = min(batches * ceil_div(n, 4), 8 * target.compute_units)
         groups = 1 if batches * m * n * k <= _ONE_GROUP else groups
         args = (In(0), In(1), Out(), *numbers, *batch)
+        lanes = dots["lanes"] * float32.itemsize // x.dtype.itemsize
+        defines = (*defines, ("LANES", str(lanes)))
         return [Launch("matmul_dots.cl", "matmul_dots", defines, args, (groups,), (1,))]
     if on_cpu and x.dtype.kind == "f":
         steps_of = (am, ak, bk, bn)
