@@ -280,6 +280,8 @@ class Op:
                 the plan read the same values.
     strided     kernel ops: operands whose strides the kernel takes as they are (True: all of them);
                 the others are made contiguous first.
+    overwrites  kernel ops whose first launch copies the first operand to the result; it is left out
+                where the result may take that operand's place.
     plain       kernel ops with fast variants: `kernel` with the plain version alone, their oracle.
     sizes       kernel ops: operands of representative sizes.
     cost        (out, *specs, **attrs) -> (flops, bytes).
@@ -305,6 +307,7 @@ class Op:
     fold: str = ""
     stores: bool = False
     strided: tuple[int, ...] | bool = ()
+    overwrites: bool = False
     plain: Callable[..., list[Launch]] | None = None
     sizes: Sizes | None = None
     cost: Callable[..., tuple[float, float]] | None = None

@@ -1,9 +1,10 @@
-// Reading by index, and its deterministic inverse, the sum of segments.
+// Reading and writing by index, and the deterministic inverse of reading, the sum of segments.
 //
 // Formula:
 //   take         y[o, j, i] = x[o, index[j], i]          an index below 0 counts from the end
 //   take_rows    the same
 //   take_along   y[o, j, i] = x[o, index[o, j, i], i]
+//   put_rows     y[index[k], i] = x[k, i]
 //   segment_sum  y[o, j, i] = sum over k with index[k] == j of x[o, k, i], in order of k
 //   segment_sum_along, segment_add_along  y[o, j, i] = sum over k with index[o, k, i] == j of
 //                x[o, k, i], likewise
@@ -11,6 +12,7 @@
 //   all contiguous. take: x[outer, rows, inner], index[count], y[outer, count, inner]; take_along's
 //   index is [outer, count, inner]. Elements are copied as words: the dtype does not matter, only
 //   its size. An index outside -rows .. rows - 1 reads nothing: the element is `missing`.
+//   put_rows: x[count, inner], y[rows, inner], whose other rows stay; the indices are distinct.
 //   segment_sum: x[outer, count, inner], y[outer, rows, inner]; order[count] sorts index[count],
 //   stably and ascending. segment_sum_along: index[outer, count, inner], order[outer, inner,
 //   count]. Elements whose index is outside 0 .. rows - 1 are dropped. Sums of floats are
@@ -21,6 +23,7 @@
 //   take, take_along  one item takes `each` neighbouring elements: global >= ceil(total / each)
 //   take_rows    a work-group of one item takes `each` rows (o, j): global >=
 //                ceil(outer * count / each)
+//   put_rows     an item takes `each` neighbours of a row k: global (ceil(inner / each), count)
 //   segment_sum  an item takes `each` rows (o, j) and 64 neighbours along i: global
 //                (ceil(outer * rows / each), ceil(inner / 64))
 //   segment_sum_along  an item takes a column (o, i): global >= outer * inner
@@ -31,11 +34,12 @@
 //   take
 //   take_rows
 //   take_along
+//   put_rows
 //   segment_sum
 //   segment_sum_along
 //   segment_add_along
 // Macros:
-//   WORD   unsigned type as large as an element (take_*); uchar, ushort, uint, ulong
+//   WORD   unsigned type as large as an element (take_*, put_rows); uchar, ushort, uint, ulong
 //   X      dtype of x and y (segment_*); any of dtype.h
 //   I      dtype of index; int32, int64
 //   WIDTH  neighbours along i (segment_add_along); 1, 16
@@ -100,6 +104,25 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(tak
     const bool inside = at >= 0 && at < rows;
     y[y0 + e] = inside ? x[x0 + (row / count * rows + at) * inner + (e - row * inner)] : missing;
   }
+}
+#endif
+
+#ifdef USE_put_rows
+#ifndef WORD
+#error "index.cl: WORD is not defined: the unsigned type as large as an element"
+#endif
+#ifndef LOCAL
+#error "index.cl: LOCAL is not defined: work-items of a work-group"
+#endif
+__kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(put_rows)(
+    __global const STORAGE(I) *index, const long index0, __global const WORD *x, const long x0,
+    __global WORD *y, const long y0, const INDEX rows, const INDEX inner, const INDEX each) {
+  const INDEX k = (INDEX)get_global_id(1);
+  const long at = index[index0 + k];
+  if (at < 0 || at >= rows) return;
+  const INDEX first = (INDEX)get_global_id(0) * each;
+  const INDEX last = min(first + each, inner);
+  for (INDEX i = first; i < last; i++) y[y0 + at * inner + i] = x[x0 + k * inner + i];
 }
 #endif
 

@@ -7,9 +7,9 @@ A table is a JSON file, so that it can be looked at, kept and shared:
        "kernels": {"matmul_blocked": {"tile_m": 8, "tile_n": 32}}}]}
 
 An entry serves the devices of which all that `match` names is equal: 'device', 'platform', 'driver'
-(the compiler is part of it), 'vendor', 'type', 'vector_bits' (of a CPU's registers). A kernel's parameters come from the first of these
-that has them: the user's entry for the device, the shipped one, an entry for its vendor, one for
-its type. Where none has, the kernel's declared default holds.
+(the compiler is part of it), 'vendor', 'type', 'vector_bits' (of a CPU's registers). A kernel's
+parameters come from the first of these that has them: the user's entry for the device, the shipped
+one, an entry for its vendor, one for its type. Where none has, the kernel's declared default holds.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -147,23 +147,27 @@ class Plan(RowLaunches):
         results = {o: self._new(graph.nodes[o].spec) for o in group.outputs}
         updates = {}
         for output, place in results.items():
-            leaf = self._overwritten(output, group)
+            leaf = self._overwritten(output, group.members)
             if leaf is not None:
                 updates[leaf] = output
-                size, of = graph.nodes[leaf].spec.size, graph.nodes[leaf].spec.dtype
-                slot = self._places[leaf].slot
-                self.updates.append((place.slot, slot, size * of.itemsize, of.itemsize))
+                self._take_over(place, leaf)
         listed = list(operands.items())
         self._elementwise(label, spec, group.members, listed, steps, results, updates)
         self._places.update(results)
 
-    def _overwritten(self, output: int, group: Group) -> int | None:
-        """Return the leaf, read by the group itself, whose place a result of it can take."""
+    def _take_over(self, place: Place, leaf: int) -> None:
+        """Note that a result takes over the place of a leaf."""
+        spec, slot = self._graph.nodes[leaf].spec, self._places[leaf].slot
+        each = spec.dtype.itemsize
+        self.updates.append((place.slot, slot, spec.size * each, each))
+
+    def _overwritten(self, output: int, members: Sequence[int]) -> int | None:
+        """Return the leaf, read by a unit itself, whose place a result of it can take."""
         leaf = self._donated.get(output)
         readers = self._consumers[leaf] if leaf is not None else []
-        if leaf is None or set(readers).isdisjoint(group.members):
+        if leaf is None or set(readers).isdisjoint(members):
             return None
-        waiting = [c for c in readers if c not in group.members]
+        waiting = [c for c in readers if c not in members]
         while waiting:  # through views, whose readers read the leaf
             position = waiting.pop()
             op = self._graph.nodes[position].op
@@ -176,9 +180,15 @@ class Plan(RowLaunches):
     def _kernel_op(self, position: int) -> None:
         node, inputs = self._graph.nodes[position], self._graph.inputs[position]
         places, layouts, launches = self._kernel_launches(position)
-        self._places[position] = self._new(node.spec)
-        if node.spec.size:
-            self._launch_all(position, launches, places, layouts, inputs)
+        self._places[position] = place = self._new(node.spec)
+        if not node.spec.size:
+            return
+        if node.op is not None and node.op.overwrites:
+            leaf = self._overwritten(position, (position,))
+            if leaf is not None and leaf == inputs[0]:
+                self._take_over(place, leaf)
+                launches = launches[1:]
+        self._launch_all(position, launches, places, layouts, inputs)
 
     def _kernel_launches(
         self, position: int

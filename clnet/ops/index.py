@@ -25,7 +25,7 @@ from clnet.ops.launch import (
     work_group,
 )
 from clnet.ops.sort import sort_launches
-from clnet.ops.views import place, reshape, slice_
+from clnet.ops.views import copy_to_result, place, reshape, slice_
 from clnet.records import (
     Arg,
     Argument,
@@ -127,6 +127,74 @@ take_: Op = register(
             _ROWS,
         ),
         cost=lambda out, x, index, dim: (0.0, 2.0 * out.size * out.dtype.itemsize),
+    )
+)
+
+
+# --- put_rows ------------------------------------------------------------------------------------
+def _put_spec(base: Spec, index: Spec, rows: Spec) -> Spec:
+    _check_index("put_rows", index)
+    fitting = Spec((*index.shape, *base.shape[1:]), base.dtype)
+    if not base.ndim or index.ndim != 1 or rows != fitting:
+        raise ShapeError(
+            f"put_rows: cannot put {rows} at {index} of {base}; needs a row for each index"
+        )
+    return base
+
+
+def _put_kernel(target: Target, out: Spec, ins: tuple[Layout, ...]) -> list[Launch]:
+    base, index, _ = ins
+    if not out.size:
+        return []
+    copied = copy_to_result(target, base)
+    count = index.shape[0]
+    if not count:
+        return [copied]
+    _, rows, inner = _sizes(base.shape, 0)
+    kind = index_type(base, out)
+    defines = (("WORD", WORDS[base.dtype.itemsize]), ("I", index.dtype.name), ("INDEX", kind))
+    each, local = (inner, 1) if target.type == "cpu" else (1, work_group(target))
+    args: tuple[Argument, ...] = (In(1), In(2), Out(), *scalars(kind, rows, inner, each))
+    put = launch_1d("index.cl", "put_rows", defines, args, ceil_div(inner, each), local)
+    size = (*put.global_size, count)
+    return [copied, Launch(put.file, put.entry, put.defines, put.args, size, (local, 1))]
+
+
+def _put_reference(base: Any, index: Any, rows: Any) -> Any:
+    out = np.array(base)
+    inside = (index >= 0) & (index < len(out))
+    out[index[inside]] = np.asarray(rows)[inside]
+    return out
+
+
+def _put_vjp(i: int, d: Any, r: Any, base: Any, index: Any, rows: Any) -> Any:
+    if i == 0:
+        return put_rows(d, index, rows.new_zeros(rows.shape))
+    inside = (index >= 0) & (index < base.shape[0])
+    taken = take_(d, where(inside, index, 0), dim=0)
+    return where(inside.reshape(-1, *(1,) * (d.ndim - 1)), taken, 0)
+
+
+put_rows: Op = register(
+    Op(
+        "put_rows",
+        "Replaces rows of a table by a 1-D index of distinct numbers; those outside are dropped.",
+        _put_spec,
+        _put_reference,
+        (
+            Sample((Arg((4, 3)), Arg((1,), 0, 3.9, "int64"), Arg((1, 3)))),
+            Sample((Arg((3, 2, 2)), Arg((1,), 0, 5.9, "int32"), Arg((1, 2, 2)))),
+        ),
+        _put_vjp,
+        kernel=_put_kernel,
+        overwrites=True,
+        sizes=Sizes(
+            lambda rows, width: Sample(
+                (Arg((rows, width)), Arg((1,), 0, rows - 0.1, "int64"), Arg((1, width)))
+            ),
+            _ROWS,
+        ),
+        cost=lambda out, base, index, rows: (0.0, 2.0 * rows.size * rows.dtype.itemsize),
     )
 )
 

@@ -70,8 +70,8 @@ _BLOCKED = tunable(
     },
     _PRODUCTS,
 )
-# lanes: elements of a float32 vector register. rows: up to which CPUs take inner products where both
-# operands lie along k.
+# lanes: elements of a float32 vector register. rows: up to which CPUs take inner products where
+# both operands lie along k.
 _DOTS = tunable(
     "matmul_dots",
     "matmul",
@@ -141,8 +141,8 @@ def _matmul_kernel(
         groups = 1 if batches * m * n * k <= _ONE_GROUP else groups
         args = (In(0), In(1), Out(), *numbers, *batch)
         lanes = dots["lanes"] * float32.itemsize // x.dtype.itemsize
-        defines = (*defines, ("LANES", str(lanes)))
-        return [Launch("matmul_dots.cl", "matmul_dots", defines, args, (groups,), (1,))]
+        wide = (*defines, ("LANES", str(lanes)))
+        return [Launch("matmul_dots.cl", "matmul_dots", wide, args, (groups,), (1,))]
     if on_cpu and x.dtype.kind == "f":
         steps_of = (am, ak, bk, bn)
         return [_blocked(target, x, (batches, m, n, k), steps_of, batch, defines, uses[1])]

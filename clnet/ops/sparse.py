@@ -7,17 +7,18 @@ was looked up twice is in it twice. It is a tensor: whoever needs all of its row
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from clnet.core import Node, Tensor, record
 from clnet.dtypes import DType
 from clnet.errors import GradientError
 from clnet.modes import modes
-from clnet.ops.create import ones
 from clnet.ops.elementwise import where
 from clnet.ops.index import segment_sum, take_
 from clnet.ops.join import cat
+from clnet.ops.scan import cumsum
+from clnet.ops.sort import argsort
 from clnet.records import OPS, Spec
 
 
@@ -85,11 +86,22 @@ class SparseTensor(Tensor):
         """Return the dense tensor that this one is equal to."""
         return Tensor(self._node, view=False)
 
-    def used(self) -> Tensor:
-        """Return which rows stand in it: bool, of its shape."""
-        count = ones(self._rows.shape[:1], dtype=self.dtype, device=self._rows.device)
-        hits = segment_sum(count, self._index, dim=0, rows=self._spec.shape[0]) > 0
-        return hits.reshape(-1, *(1,) * (self.ndim - 1)).expand(*self.shape)
+    def coalesced(self) -> tuple[Tensor, Tensor]:
+        """Return distinct rows' numbers [n], and the sums of their values [n, ..].
+
+        Places that are left over have the number of rows of the whole tensor, which is none's.
+        """
+        index, values = self.parts
+        count = index.shape[0]
+        if not count:
+            return index, values
+        order = argsort(index)
+        ordered = take_(index, order, dim=0)
+        first = ordered != cat([ordered[:1] - 1, ordered[:-1]], 0)
+        place = cumsum(first, 0) - 1
+        sums = segment_sum(take_(values, order, dim=0), place, dim=0, rows=count)
+        number = segment_sum(where(first, ordered + 1, 0), place, dim=0, rows=count)
+        return where(number > 0, number - 1, self.shape[0]), sums
 
     def scale_(self, factor: Tensor) -> SparseTensor:
         """Multiply by a number, in place."""
@@ -101,6 +113,22 @@ class SparseTensor(Tensor):
         raise GradientError(
             f"in-place: a sparse gradient {self._spec} can only be scaled; needs x.to_dense()"
         )
+
+
+def parts_of(g: Tensor) -> tuple[Tensor, ...]:
+    """Return the tensors that a gradient consists of: two of a sparse one, or itself."""
+    return g.parts if isinstance(g, SparseTensor) else (g,)
+
+
+def rows_of(g: Tensor) -> int | None:
+    """Return the number of rows of a sparse gradient, or None of another."""
+    return g.shape[0] if isinstance(g, SparseTensor) else None
+
+
+def from_parts(rows: int | None, parts: Iterator[Tensor]) -> Tensor:
+    """Return a gradient whose `rows_of` is known from the next tensors of an iterator."""
+    first = next(parts)
+    return first if rows is None else SparseTensor(first, next(parts), rows)
 
 
 def sum_of_rows(parts: Sequence[SparseTensor]) -> SparseTensor:

@@ -271,6 +271,13 @@ def _copy(target: Target, source: In, x: Layout, ys: _Ints, offset: int) -> Laun
     return Launch("place.cl", "copy_rows", (*defines, ("RANK", str(rank))), args, groups, (1,))
 
 
+def copy_to_result(target: Target, x: Layout) -> Launch:
+    """Return the launch that copies the first operand, which is not empty, to the result."""
+    launch = _copy(target, In(0), x, row_major(x.shape), 0)
+    assert launch is not None
+    return launch
+
+
 def _place_kernel(
     target: Target, out: Spec, ins: tuple[Layout, ...], starts: _Many, steps: _Many
 ) -> list[Launch]:

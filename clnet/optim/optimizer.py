@@ -29,7 +29,7 @@ class Optimizer:
     what is not a tensor.
     """
 
-    # Whether the update of a row depends on the gradient's row alone, and leaves rows of 0 alone.
+    # Whether the update of a row depends on the gradient's row and its own state alone.
     takes_sparse = False
 
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
@@ -173,7 +173,8 @@ class Optimizer:
     def _run(self, on: Any, dues: Sequence[Due], tensors: Sequence[Tensor], held: Any) -> None:
         """Enqueue the update of tensors whose values, or launches for them, exist."""
         structure = tuple([self._structure(group) for group in self.param_groups])
-        key = (structure, on, tuple([id(due.p) for due in dues]), kinds(dues))
+        looked_up = tuple([due.g.parts[0].shape for due in dues if isinstance(due.g, SparseTensor)])
+        key = (structure, on, tuple([id(due.p) for due in dues]), kinds(dues), looked_up)
         update = self._updates.get(key)
         if update is None or not update.fits(tensors):
             if held is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from clnet.core import Tensor
 from clnet.ops.create import zeros_like
-from clnet.ops.elementwise import sqrt, where
+from clnet.ops.elementwise import sqrt
 from clnet.ops.sparse import SparseTensor
 from clnet.optim.optimizer import Optimizer, at_least_zero
 from clnet.optim.update import Due
@@ -68,8 +68,6 @@ class SparseAdam(Optimizer):
                     f"SparseAdam: got a dense gradient {due.g.node.spec}; needs the sparse ones of "
                     "nn.Embedding(sparse=True) (or use Adam)"
                 )
-            # What a step reads besides the state, and does not keep.
-            due.state = {**due.state, "used": due.g.used()}
         return found
 
     def _numbers(self, group: Mapping[str, Any], stage: int) -> tuple[float, ...]:
@@ -86,10 +84,9 @@ class SparseAdam(Optimizer):
         state: Mapping[str, Tensor],
     ) -> None:
         one_minus_b1, one_minus_b2, eps, rate = numbers
-        used = state["used"]
         if group["maximize"]:
             g = -g
         m, v = state["exp_avg"], state["exp_avg_sq"]
-        m.assign(where(used, m + (g - m) * one_minus_b1, m))
-        v.assign(where(used, v + (g * g - v) * one_minus_b2, v))
-        p.assign(where(used, p - m / (sqrt(v) + eps) * rate, p))
+        m.assign(m + (g - m) * one_minus_b1)
+        v.assign(v + (g * g - v) * one_minus_b2)
+        p.assign(p - m / (sqrt(v) + eps) * rate)

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from clnet import core
 from clnet.core import Node, Tensor, placeholder, scalar_node
 from clnet.modes import Recorder
+from clnet.ops.index import put_rows, take_
+from clnet.ops.sparse import SparseTensor, from_parts, parts_of, rows_of
 
 
 @dataclass(slots=True)
@@ -23,8 +25,8 @@ class Due:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """The parameter, its gradient, and the tensors of its state."""
-        found = [self.p, self.g]
+        """The parameter, its gradient, or the parts of a sparse one, and its state's tensors."""
+        found = [self.p, *parts_of(self.g)]
         for value in self.state.values():
             if isinstance(value, Tensor):
                 found.append(value)
@@ -78,7 +80,21 @@ class Update:
 
     def _apply(self, dues: Sequence[Due]) -> None:
         for kind, due in zip(self._kinds, dues, strict=True):
-            self._rule._update(due.group, self._given[kind], due.p, due.g, due.state)
+            if isinstance(due.g, SparseTensor):
+                self._apply_to_rows(due, due.g, self._given[kind])
+            else:
+                self._rule._update(due.group, self._given[kind], due.p, due.g, due.state)
+
+    def _apply_to_rows(self, due: Due, g: SparseTensor, numbers: Sequence[Tensor]) -> None:
+        """Update the rows that a sparse gradient has, as if they were the whole parameter."""
+        index, values = g.coalesced()
+        tables = {"": due.p} | {k: v for k, v in due.state.items() if isinstance(v, Tensor)}
+        rows = {k: take_(table, index, dim=0) for k, table in tables.items()}
+        before = {k: t.node for k, t in rows.items()}
+        self._rule._update(due.group, numbers, rows[""], values, {**due.state, **rows})
+        for k, table in tables.items():
+            if rows[k].node is not before[k]:
+                table.assign(put_rows(table, index, rows[k]))
 
     def compile(self, on: Any, dues: Sequence[Due]) -> None:
         """Record the update and make a program of it."""
@@ -88,9 +104,10 @@ class Update:
             shown = [placeholder(t) for t in due.tensors]
             for t in shown:
                 sources[t.node] = len(sources)
+            rest = iter(shown)
+            p, g = next(rest), from_parts(rows_of(due.g), rest)
             named = [k for k, v in due.state.items() if isinstance(v, Tensor)]
-            state = dict(zip(named, shown[2:], strict=True))
-            stands.append(Due(due.group, due.stage, shown[0], shown[1], state))
+            stands.append(Due(due.group, due.stage, p, g, dict(zip(named, rest, strict=True))))
         before = [t.node for due in stands for t in due.tensors]
         self._apply(stands)
         results: list[Node] = []

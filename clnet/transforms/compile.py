@@ -16,6 +16,7 @@ from clnet.core import Node, Tensor, evaluate, placeholder, record
 from clnet.errors import ClnetError
 from clnet.modes import modes, observing
 from clnet.ops.create import tensor
+from clnet.ops.sparse import from_parts, parts_of, rows_of
 from clnet.records import OPS
 from clnet.transforms.tree import tree_leaves, tree_map
 
@@ -103,10 +104,13 @@ class _Recording:
 
     def _bind(self, recorder: _Recorder, stands: Sequence[Tensor]) -> None:
         returned = [t for t in tree_leaves(self.out) if isinstance(t, Tensor)]
-        self.graded = [
-            t for t in recorder.graded.values() if t.grad is not None and t.grad.node.buffer is None
+        graded = [(t, t.grad) for t in recorder.graded.values() if t.grad is not None]
+        graded = [
+            (t, g) for t, g in graded if any(part.node.buffer is None for part in parts_of(g))
         ]
-        outputs = [*returned, *(t.grad for t in self.graded if t.grad is not None)]
+        # Tensors whose gradients a run gives, and how many rows those have that are sparse.
+        self.graded = [(t, rows_of(g)) for t, g in graded]
+        outputs = [*returned, *(part for _, g in graded for part in parts_of(g))]
         results = [record(OPS["alias"], (t.node,), {}) for t in outputs]
         on = next((n.device for n in results if n.device is not None), None)
         sources: dict[Node, int] = {t.node: number for number, t in enumerate(stands)}
@@ -148,8 +152,9 @@ class _Recording:
                 for node, value in zip(nodes, function(), strict=True):
                     node.value = value
         results = [Tensor(node, view=False) for node in self.program.run(tensors)]
-        for t, gradient in zip(self.graded, results[self.count :], strict=True):
-            t.grad = gradient
+        gradients = iter(results[self.count :])
+        for t, rows in self.graded:
+            t.grad = from_parts(rows, gradients)
         if self.out is _HOLE:
             return results[0]
         remaining = iter(results)
@@ -163,7 +168,8 @@ def _evaluate_others(recorder: _Recorder, returned: Sequence[Tensor]) -> None:
     """Evaluate what was pending before the function was recorded: it is an input like others."""
     created = set(recorder.created)
     ends = [t.node for t in returned]
-    ends += [t.grad.node for t in recorder.graded.values() if t.grad is not None]
+    grads = [t.grad for t in recorder.graded.values() if t.grad is not None]
+    ends += [part.node for g in grads for part in parts_of(g)]
     for reference, old in recorder.assigned.values():
         changed = reference()
         ends += [old] if changed is None else [old, changed.node]
