@@ -307,6 +307,27 @@ def recurrent(name: str, kind: str, backward: bool) -> Work:
     return lambda: c.eval(step(), *[t.grad for t in leaves if t.grad is not None]), wait
 
 
+def sparse_embedding(name: str) -> Work:
+    """A step of SparseAdam for a table of which each step looks up few rows, never the same."""
+    if name not in ("clnet", "compiled", "torch"):
+        return None
+    lib, wait = framework(name)
+    table = lib.nn.Embedding(100_000, 512, sparse=True)
+    optimizer = lib.optim.SparseAdam(list(table.parameters()), lr=0.01)
+    words = np.random.default_rng(0).integers(0, 100_000, (64, 320))
+    batches = [lib.tensor(row) for row in words]
+    count = iter(range(1 << 62))
+
+    def step(index: Any) -> Any:
+        optimizer.zero_grad()
+        y = table(index)
+        (y * y).sum().backward()
+        optimizer.step()
+
+    run = lib.compile(step) if name == "compiled" else step
+    return lambda: run(batches[next(count) % 64]), wait
+
+
 def language_model(name: str) -> Work:
     """A step of DyNet's benchmark: LSTM, 10,000 words, embedding 128, hidden 256, 16 x 20 words."""
     if not torch_like(name):
@@ -403,5 +424,6 @@ WORK: dict[str, tuple[Callable[[str], Work], int]] = {
         for what, backward in (("forward", False), ("forward and backward", True))
     },
     "LSTM language model, 10,000 words, 320 a step": (language_model, 5),
+    "sparse table 100,000 x 512, 320 rows a step, SparseAdam": (sparse_embedding, 20),
     "char LM: RNN 256, batch 128, 32 steps, SGD step": (rnn, 7),
 }

@@ -170,6 +170,8 @@ class Plan(RowLaunches):
         waiting = [c for c in readers if c not in members]
         while waiting:  # through views, whose readers read the leaf
             position = waiting.pop()
+            if not self._needed(position):
+                continue
             op = self._graph.nodes[position].op
             if op is not None and op.view is not None:
                 waiting += self._consumers[position]

@@ -229,6 +229,25 @@ def test_a_step_touches_the_rows_alone(kind: str) -> None:
             del waiting
 
 
+def test_a_compiled_step_touches_the_rows_alone() -> None:
+    table = nn.Embedding(100_000, 64, sparse=True)
+    optimizer = optim.SparseAdam(table.parameters(), lr=0.1)
+
+    @cn.compile
+    def step(indices: cn.Tensor) -> None:
+        optimizer.zero_grad()
+        (table(indices) ** 2).sum().backward()
+        optimizer.step()
+
+    for indices in INDICES:
+        step(cn.tensor(indices))
+    memory = cn.device().memory
+    before = memory._peak = memory.in_use
+    step(cn.tensor(INDICES[0]))
+    assert memory._peak - before < 100_000
+    assert grad_of(table).indices().tolist() == [np.ravel(INDICES[0]).tolist()]
+
+
 def test_steps_with_other_numbers_of_rows_and_none() -> None:
     sparse, dense = tables()
     for table in (sparse, dense):
