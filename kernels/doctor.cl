@@ -6,7 +6,7 @@
 //   arithmetic     y[i] = x[i] * 1.5 + 0.25, in REAL
 //   subgroup_sum   y[i] = sum of x over the sub-group of i, s[i] = the sub-group's number
 //   long_loop      y[0] = the n-th number of y -> 1664525 y + 1013904223 (mod 2^32) from 0
-//   vector_bits    y[0] = bits of the vector registers that the compiler uses; 0 where it hides them
+//   vector_bits    y[0] = bits of the vector registers that the compiler uses; 0 if it hides them
 // Layout:
 //   x, y and s are contiguous, one element a work-item.
 // Launch:

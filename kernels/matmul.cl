@@ -14,13 +14,13 @@
 // Layout:
 //   A, B and C are of dtype X; 16-bit floats are summed in float32, integers in their own type.
 //   matmul_blocked packs 16 columns of B by `depth` steps of k as a panel [depth][16], padded with
-//   zeros, so that its inner loop knows no edges; and copies block_m rows of A as they lie, in lines
-//   along k, or along m where that is how A lies, an odd number of cache lines apart: rows a power
-//   of two apart would share a few sets of the cache. `in_place` (1: B, 2: A) leaves alone what a
-//   tile can read where it lies: columns of B that are neighbours, and any rows of A (X must be
-//   float32 or float64); 4: B comes as the panels [K][16] of all its columns, of type ARITH(X), one
-//   after another, zeros to a multiple of TILE_N, as matmul_pack writes: worth it for a matrix that
-//   is used again. Each group has group_scratch elements: its rows of A,
+//   zeros, so that its inner loop knows no edges; and copies block_m rows of A as they lie, in
+//   lines along k, or along m where that is how A lies, an odd number of cache lines apart: rows a
+//   power of two apart would share a few sets of the cache. `in_place` (1: B, 2: A) leaves alone
+//   what a tile can read where it lies: columns of B that are neighbours, and any rows of A (X must
+//   be float32 or float64); 4: B comes as the panels [K][16] of all its columns, of type ARITH(X),
+//   one after another, zeros to a multiple of TILE_N, as matmul_pack writes: worth it for a matrix
+//   that is used again. Each group has group_scratch elements: its rows of A,
 //   (block_m + 16) * (depth + 16), then its panels of B, block_n * depth. block_m is a multiple of
 //   TILE_M, block_n of TILE_N.
 //   16-bit floats need depth >= K, since C cannot hold a partial sum.
@@ -210,15 +210,6 @@ static inline void KERNEL_NAME(pack_all)(__global const STORAGE(X) *from, const 
 #define ROW_STORE(r) *(__global LOOSE *)(c + (r) * N) = left##r;
 #define ROW_TILE(r) *(LOOSE *)(tile + (r) * TILE_N) = left##r;
 #endif
-// Asks for rows of C while the product is computed, where the compiler has a way to.
-#if defined(__has_builtin) && PLAIN(X)
-#if __has_builtin(__builtin_prefetch)
-#define ROW_AHEAD(r)                       \
-  __builtin_prefetch(c + (r) * N, 1);      \
-  __builtin_prefetch(c + (r) * N + TILE_N - 1, 1);
-#endif
-#endif
-
 // Copies rows x steps of A, whose strides are am and ak, into lines along m or along k; the lines
 // of rows up to a multiple of TILE_M, which a tile reads, become 0.
 static inline void KERNEL_NAME(copy)(__global const STORAGE(X) *from, const INDEX am,
@@ -250,11 +241,6 @@ static inline void KERNEL_NAME(tile)(__global const ACC *a, const INDEX a_row, c
                                      const INDEX columns, const int add, const int last,
                                      const INDEX first_row, const INDEX first_column
                                          STORED_PARAMS) {
-#ifdef ROW_AHEAD
-  if (rows >= TILE_M && columns >= TILE_N) {
-    ROWS(ROW_AHEAD)
-  }
-#endif
   ROWS(ROW_START)
   for (INDEX k = 0; k < depth; k++, a += a_step, b += b_step) {
     const VECTOR left = *(__global const LOOSE *)b;
@@ -377,7 +363,6 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_
 #undef ROW_ADD
 #undef ROW_STORE
 #undef ROW_TILE
-#undef ROW_AHEAD
 #endif
 
 #undef ACC
