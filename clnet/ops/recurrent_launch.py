@@ -32,12 +32,12 @@ LAYERS = (20, 64, 512), (32, 128, 256)
 LEAST_ROWS = 4
 _ITEMS = 256
 # rows: how many of the batch a work-group takes at most. tile, lanes: rows and columns that are
-# held in registers; by default what 16 registers of 256 bits hold.
+# held in registers; by default what 32 registers of 512 bits hold.
 _RNN = tunable(
     "rnn",
     "lstm_states",
     ("cpu",),
-    {"rows": (64, 32, 128, 16), "tile": (4, 8), "lanes": (16, 32)},
+    {"rows": (64, 32, 128, 16), "tile": (8, 4), "lanes": (32, 16)},
     LAYERS,
 )
 # tile_k, slices: as in the kernel; whole: hidden features up to which a launch takes all steps.
