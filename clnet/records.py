@@ -281,7 +281,7 @@ class Op:
     strided     kernel ops: operands whose strides the kernel takes as they are (True: all of them);
                 the others are made contiguous first.
     overwrites  kernel ops whose first launch copies the first operand to the result; it is left out
-                where the result may take that operand's place.
+                where the result may take that operand's place, and does not count in `cost`.
     plain       kernel ops with fast variants: `kernel` with the plain version alone, their oracle.
     sizes       kernel ops: operands of representative sizes.
     cost        (out, *specs, **attrs) -> (flops, bytes).

@@ -33,6 +33,7 @@ def _sample_failures(op: Op, sample: Sample, number: int) -> list[str]:
         # A result that was not there before has to be written.
         if (
             op.view is None
+            and not op.overwrites
             and node.spec.size
             and cost[1] < node.spec.size * node.spec.dtype.itemsize
         ):
