@@ -6,6 +6,7 @@ Each returns a step, and how to wait for what it enqueued; None where the conten
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -309,14 +310,13 @@ def recurrent(name: str, kind: str, backward: bool) -> Work:
 
 def sparse_embedding(name: str) -> Work:
     """A step of SparseAdam for a table of which each step looks up few rows, never the same."""
-    if name not in ("clnet", "compiled", "torch"):
+    if not torch_like(name):
         return None
-    lib, wait = framework(name)
-    table = lib.nn.Embedding(100_000, 512, sparse=True)
-    optimizer = lib.optim.SparseAdam(list(table.parameters()), lr=0.01)
+    c, wait = framework(name)
+    table = c.nn.Embedding(100_000, 512, sparse=True)
+    optimizer = c.optim.SparseAdam(list(table.parameters()), lr=0.01)
     words = np.random.default_rng(0).integers(0, 100_000, (64, 320))
-    batches = [lib.tensor(row) for row in words]
-    count = iter(range(1 << 62))
+    batches = itertools.cycle([c.tensor(row) for row in words])
 
     def step(index: Any) -> Any:
         optimizer.zero_grad()
@@ -324,8 +324,8 @@ def sparse_embedding(name: str) -> Work:
         (y * y).sum().backward()
         optimizer.step()
 
-    run = lib.compile(step) if name == "compiled" else step
-    return lambda: run(batches[next(count) % 64]), wait
+    run = c.compile(step) if name == "compiled" else step
+    return lambda: run(next(batches)), wait
 
 
 def language_model(name: str) -> Work:

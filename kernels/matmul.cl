@@ -15,12 +15,12 @@
 //   A, B and C are of dtype X; 16-bit floats are summed in float32, integers in their own type.
 //   matmul_blocked packs 16 columns of B by `depth` steps of k as a panel [depth][16], padded with
 //   zeros, so that its inner loop knows no edges; and copies block_m rows of A as they lie, in
-//   lines along k, or along m where that is how A lies, an odd number of cache lines apart: rows a
-//   power of two apart would share a few sets of the cache. `in_place` (1: B, 2: A) leaves alone
-//   what a tile can read where it lies: columns of B that are neighbours, and any rows of A (X must
-//   be float32 or float64); 4: B comes as the panels [K][16] of all its columns, of type ARITH(X),
-//   one after another, zeros to a multiple of TILE_N, as matmul_pack writes: worth it for a matrix
-//   that is used again. Each group has group_scratch elements: its rows of A,
+//   lines along k, or along m where that is how A lies, 16 elements more than their length apart:
+//   lines a large power of two apart would share a few sets of the cache. `in_place` (1: B, 2: A)
+//   leaves alone what a tile can read where it lies: columns of B that are neighbours, and any rows
+//   of A (X must be float32 or float64); 4: B comes as the panels [K][16] of all its columns, of
+//   type ARITH(X), one after another, zeros to a multiple of TILE_N, as matmul_pack writes: worth
+//   it for a matrix that is used again. Each group has group_scratch elements: its rows of A,
 //   (block_m + 16) * (depth + 16), then its panels of B, block_n * depth. block_m is a multiple of
 //   TILE_M, block_n of TILE_N.
 //   16-bit floats need depth >= K, since C cannot hold a partial sum.

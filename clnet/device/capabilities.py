@@ -32,36 +32,37 @@ class Capabilities:
     unified_memory: bool
     compute_units: int
     extensions: frozenset[str]
-    _try: Callable[[str], int] = field(repr=False, compare=False)
+    _try: Callable[[str], bool] = field(repr=False, compare=False)
+    _width: Callable[[], int] = field(repr=False, compare=False)
 
     @functools.cached_property
     def fp64(self) -> bool:
         """Whether double arithmetic works."""
-        return "cl_khr_fp64" in self.extensions and bool(self._try("fp64"))
+        return "cl_khr_fp64" in self.extensions and self._try("fp64")
 
     @functools.cached_property
     def fp16(self) -> bool:
         """Whether half arithmetic works (half storage works everywhere)."""
-        return "cl_khr_fp16" in self.extensions and bool(self._try("fp16"))
+        return "cl_khr_fp16" in self.extensions and self._try("fp16")
 
     @functools.cached_property
     def subgroups(self) -> bool:
         """Whether sub-group reductions work."""
-        return "cl_khr_subgroups" in self.extensions and bool(self._try("subgroups"))
+        return "cl_khr_subgroups" in self.extensions and self._try("subgroups")
 
     @functools.cached_property
     def long_loops(self) -> bool:
         """Whether a work-item may loop long: rusticl on llvmpipe stops after 65,536 turns."""
-        return bool(self._try("long_loops"))
+        return self._try("long_loops")
 
     @functools.cached_property
     def vector_bits(self) -> int:
         """Bits of the vector registers that the compiler of a CPU uses; 0 where it hides them."""
-        return self._try("vector_bits")
+        return self._width()
 
 
-def ask(raw: Any, attempt: Callable[[str], int]) -> Capabilities:
-    """The capabilities of a pyopencl device; `attempt` tries one of them out by name."""
+def ask(raw: Any, attempt: Callable[[str], bool], width: Callable[[], int]) -> Capabilities:
+    """The capabilities of a pyopencl device; `attempt` tries one out by name, `width` registers."""
     return Capabilities(
         local_memory=int(raw.local_mem_size),
         max_work_group=int(raw.max_work_group_size),
@@ -71,22 +72,33 @@ def ask(raw: Any, attempt: Callable[[str], int]) -> Capabilities:
         compute_units=int(raw.max_compute_units),
         extensions=frozenset(raw.extensions.split()),
         _try=attempt,
+        _width=width,
     )
 
 
-def measure(device: Any, capability: str) -> int:
-    """Run the kernel that shows whether a device has a capability, or how much of it."""
+def works(device: Any, capability: str) -> bool:
+    """Run the kernel that shows whether a device has a capability, and check its numbers."""
     try:
         if capability == "subgroups":
             return _sums_subgroups(device)
         if capability == "long_loops":
             return _loops_on(device)
-        if capability == "vector_bits":
-            return _vector_bits(device)
         real, dtype = {"fp64": ("double", np.float64), "fp16": ("half", np.float16)}[capability]
         return _computes(device, real, np.dtype(dtype))
     except (ClnetError, cl.Error):
         return False
+
+
+def vector_bits(device: Any) -> int:
+    """Ask the compiler of a device for the width of its registers; 0 where it fails."""
+    try:
+        (kernel,) = device.kernels([KernelSource("doctor.cl", "vector_bits", ())])
+        result = device.allocate(4)
+        kernel.raw.set_args(result)
+        device.enqueue(kernel, (1,), (1,))
+        return int(device.download(result, np.dtype(np.int32), (1,))[0])
+    except (ClnetError, cl.Error):
+        return 0
 
 
 def _computes(device: Any, real: str, dtype: np.dtype) -> bool:
@@ -123,11 +135,3 @@ def _loops_on(device: Any) -> bool:
     kernel.raw.set_args(result, np.int32(_PROBE_TURNS))
     device.enqueue(kernel, (1,), (1,))
     return int(device.download(result, np.dtype(np.uint32), (1,))[0]) == expected
-
-
-def _vector_bits(device: Any) -> int:
-    (kernel,) = device.kernels([KernelSource("doctor.cl", "vector_bits", ())])
-    result = device.allocate(4)
-    kernel.raw.set_args(result)
-    device.enqueue(kernel, (1,), (1,))
-    return int(device.download(result, np.dtype(np.int32), (1,))[0])

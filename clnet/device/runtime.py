@@ -40,7 +40,11 @@ class Device:
         self.platform: str = platform.name.strip()
         self.platform_version: str = platform.version.strip()
         self.driver: str = raw.driver_version.strip()
-        self.caps = capabilities.ask(raw, lambda name: capabilities.measure(self, name))
+        self.caps = capabilities.ask(
+            raw,
+            lambda name: capabilities.works(self, name),
+            lambda: capabilities.vector_bits(self),
+        )
         self._lock = threading.Lock()
 
     @property

@@ -244,7 +244,7 @@ def _blocked(
     depth = k if narrow else min(k, chosen["depth"])
     deeper = max(1, ceil_div(depth, chosen["depth"]))
     # A few work-groups for each core, each with columns of its own, or some rows of them.
-    tall, wide = 1, ceil_div(n, _WIDEST // deeper)
+    tall, wide = 1, ceil_div(n, max(tile_n, _WIDEST // deeper))
     if batches * m * n * k > _ONE_GROUP:
         while batches * tall * wide < 2 * target.compute_units:
             height, width = ceil_div(m, tall), ceil_div(n, wide)

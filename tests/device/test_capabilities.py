@@ -21,6 +21,7 @@ def claims(extensions, answer):
         compute_units=1,
         extensions=frozenset(extensions),
         _try=lambda name: tried.append(name) or answer,
+        _width=lambda: 0,
     )
     return caps, tried
 
@@ -55,8 +56,8 @@ def test_wrong_numbers_are_no_capability():
         def download(self, buffer, dtype, shape):
             return np.zeros(shape, dtype)
 
-    assert capabilities.measure(device(), "fp64") == device().caps.fp64
-    assert not capabilities.measure(Zeros(), "fp64")
+    assert capabilities.works(device(), "fp64") == device().caps.fp64
+    assert not capabilities.works(Zeros(), "fp64")
 
 
 def test_a_refusal_to_compile_is_no_capability():
@@ -66,7 +67,8 @@ def test_a_refusal_to_compile_is_no_capability():
         def kernels(self, sources):
             raise BuildError("no")
 
-    assert not capabilities.measure(Refuses(), "fp16")
+    assert not capabilities.works(Refuses(), "fp16")
+    assert capabilities.vector_bits(Refuses()) == 0
 
 
 def test_facts_are_plausible():

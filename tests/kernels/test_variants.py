@@ -387,6 +387,14 @@ def test_long_indices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cn.rand(5).max().item() < 1
 
 
+def test_matmul_of_16_bits_and_many_steps() -> None:
+    """Check a product that a work-group packs whole in k, far deeper than its blocks are wide."""
+    k = 300_000
+    x = cn.full((3, k), 0.5, dtype=cn.float16)
+    y = cn.full((k, 20), 2.0**-10, dtype=cn.float16)
+    np.testing.assert_array_equal((x @ y).numpy(), np.full((3, 20), np.float16(k * 2.0**-11)))
+
+
 # --- a small pass for Oclgrind -------------------------------------------------------------------
 @pytest.mark.oclgrind
 def test_one_of_each_variant(target: str) -> None:
