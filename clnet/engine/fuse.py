@@ -115,6 +115,27 @@ class Source:
         )
 
 
+def indices(of: str, rank: int, letters: Sequence[str] = ("i", "n", "r")) -> list[str]:
+    """Return the statements that split a row-major position `of` into an index for each dim.
+
+    `letters` begin the names of indices, of sizes (declared before), and of what is left to split.
+
+    >>> print("\\n".join(indices("row", 2)))
+    const INDEX r1 = row;
+    const INDEX r0 = r1 / n1, i1 = r1 - r0 * n1;
+    const INDEX i0 = r0;
+    """
+    i, n, r = letters
+    if not rank:
+        return []
+    # One division each: from / and % of the same numbers LLVM makes a freeze, unknown to Oclgrind.
+    lines = [
+        f"const INDEX {r}{d - 1} = {r}{d} / {n}{d}, {i}{d} = {r}{d} - {r}{d - 1} * {n}{d};"
+        for d in range(rank - 1, 0, -1)
+    ]
+    return [f"const INDEX {r}{rank - 1} = {of};", *lines, f"const INDEX {i}0 = {r}0;"]
+
+
 def fused_source(
     shape: Sequence[int],
     operands: Sequence[Operand],
@@ -144,13 +165,7 @@ def fused_source(
     rank = 0 if flat else len(sizes)
 
     pointers, numbers, hoist, body = [], [], [], []
-    # One division each: from / and % of the same numbers LLVM makes a freeze, unknown to Oclgrind.
-    bases = [
-        f"const INDEX r{d - 1} = r{d} / n{d}, i{d} = r{d} - r{d - 1} * n{d};"
-        for d in range(rank - 2, 0, -1)
-    ]
-    if rank > 1:
-        bases = [f"const INDEX r{rank - 2} = row;", *bases, "const INDEX i0 = r0;"]
+    bases = indices("row", max(rank - 1, 0))
     for name, dtype in results:
         pointers.append((f"__global STORAGE({dtype.name}) *", f"q_{name}"))
         pointers.append(("long ", f"w_{name}"))

@@ -9,19 +9,20 @@ from typing import Any
 
 from clnet.dtypes import DType
 from clnet.engine.batch import batched
+from clnet.engine.columns import ColumnGroup, fused_groups
+from clnet.engine.columns_launch import ColumnLaunches
 from clnet.engine.fuse import op_expr
 from clnet.engine.graph import INTERNAL, OUTPUT, Graph, without_aliases
 from clnet.engine.groups import Group, consumers_of, elementwise_groups, schedule
 from clnet.engine.launches import Place
 from clnet.engine.memory import lay_out
-from clnet.engine.rows import RowGroup, row_groups
-from clnet.engine.rows_launch import RowLaunches
+from clnet.engine.rows import RowGroup
 from clnet.engine.stored import Stored, by_rows, stored_groups, stored_macros
 from clnet.engine.task import NUMPY_TYPES, Arguments, arithmetic
 from clnet.records import Launch, Layout
 
 
-class Plan(RowLaunches):
+class Plan(ColumnLaunches):
     """The launches that compute a graph, in order, and where each result lies afterwards.
 
     leaves     (node, slot) of values that exist already.
@@ -61,8 +62,8 @@ class Plan(RowLaunches):
                 self.leaves.append((position, self.slots))
                 self._places[position] = Place(self.slots, node.strides)
                 self.slots += 1
-        rows, self.reasons = row_groups(graph, self._consumers, self._uniform)
-        taken = [group.members for group in rows]
+        rows, columns, self.reasons = fused_groups(graph, self._consumers, self._uniform)
+        taken = [group.members for group in (*rows, *columns)]
         groups = elementwise_groups(graph, self._consumers, taken, self._fusable, self._uniform)
         stored, alone = stored_groups(graph, groups, self._consumers)
         self.reasons.update(alone)
@@ -73,7 +74,7 @@ class Plan(RowLaunches):
                 units[group.members] = group
             else:
                 units[tuple(sorted({*group.members, of.product, of.seen}))] = of
-        units.update((group.members, group) for group in rows)
+        units.update((group.members, group) for group in (*rows, *columns))
         covered = {m for unit in units for m in unit}
         for position, node in enumerate(graph.nodes):
             if position not in covered and node.buffer is None and self._needed(position):
@@ -88,6 +89,8 @@ class Plan(RowLaunches):
                 self._group(unit)
             elif isinstance(unit, Stored):
                 self._product(unit)
+            elif isinstance(unit, ColumnGroup):
+                self._columns(unit)
             else:
                 self._rows(unit)
             self._done.update(members[number])

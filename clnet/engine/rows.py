@@ -7,7 +7,7 @@ work on those), or a view that repeats a ROW value along its row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -57,6 +57,11 @@ class RowGroup:
         """The members, in order."""
         return tuple(sorted(self.kinds))
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of a value with an element for each element of the domain."""
+        return self.outer + self.inner
+
     def is_row(self, shape: Sequence[int]) -> bool:
         """Whether a shape has one element a row, in order."""
         shape = tuple(shape)
@@ -77,8 +82,12 @@ class RowGroup:
         return self.n > LONG_ROW and self.rows < 4
 
 
-class _Grouping:
-    """Grows groups in the order of the graph, keeping them free of cycles."""
+class Grouping:
+    """Grows groups in the order of the graph, keeping them free of cycles.
+
+    groups    those grown so far; `group_of` tells a member's.
+    reasons   for reductions in none, by position, why in words.
+    """
 
     def __init__(
         self, graph: Graph, consumers: Sequence[Sequence[int]], uniform: Sequence[int | None]
@@ -90,7 +99,7 @@ class _Grouping:
         # By position: the first member of the groups that have members before and after it.
         self.begins = list(range(len(graph.nodes)))
 
-    def _elementwise(self, position: int) -> bool:
+    def elementwise(self, position: int) -> bool:
         op = self.graph.nodes[position].op
         return (
             op is not None
@@ -108,7 +117,7 @@ class _Grouping:
             position = self.begins[position]
         return position
 
-    def _free(self, group: RowGroup, added: dict[int, str]) -> bool:
+    def free(self, group: RowGroup, added: dict[int, str]) -> bool:
         """Whether the group with more members still runs as one, between its inputs and outputs."""
         inside = group.kinds.keys() | added.keys()
         stack = [i for m in inside for i in self.graph.inputs[m] if i not in inside]
@@ -132,26 +141,32 @@ class _Grouping:
     def _kind(self, group: RowGroup, position: int) -> str | None:
         """Return what an elementwise node is in the group's domain."""
         shape = self.graph.nodes[position].spec.shape
-        if shape == group.outer + group.inner and group.n > 1:
+        if shape == group.shape and group.n > 1:
             return FULL
         return ROW if group.is_row(shape) else None
 
-    def _producers(self, group: RowGroup, position: int, added: dict[int, str]) -> None:
-        """Add the elementwise work that a member needs, unless it is done elsewhere."""
+    def producers(
+        self,
+        group: RowGroup,
+        position: int,
+        added: dict[int, str],
+        allowed: Callable[[int], bool] = lambda position: True,
+    ) -> None:
+        """Add the elementwise work that a member needs, if `allowed` and not done elsewhere."""
         stack = list(self.graph.inputs[position])
         while stack:
             i = stack.pop()
-            if i in added or i in self.group_of or not self._elementwise(i):
+            if i in added or i in self.group_of or not self.elementwise(i) or not allowed(i):
                 continue
             kind = self._kind(group, i)
             if kind is None or len(group.kinds) + len(added) >= MAX_MEMBERS:
                 continue
             trial = {**added, i: kind}
-            if self._free(group, trial) and self._buffers(group, trial) <= MAX_BUFFERS:
+            if self.free(group, trial) and self.buffers(group, trial) <= MAX_BUFFERS:
                 added[i] = kind
                 stack.extend(self.graph.inputs[i])
 
-    def _buffers(self, group: RowGroup, added: dict[int, str]) -> int:
+    def buffers(self, group: RowGroup, added: dict[int, str]) -> int:
         kinds = {**group.kinds, **added}
         reads = {i for m in kinds for i in self.graph.inputs[m]} - kinds.keys()
         buffers = sum(self.uniform[i] is None for i in reads)
@@ -199,7 +214,7 @@ class _Grouping:
         return VIEW if same else None
 
     def visit(self, position: int) -> None:
-        """Let a node join the group of one of its inputs, or begin one."""
+        """Let a node join the group of one of its inputs that goes by rows, or begin one."""
         if position in self.group_of or self.uniform[position] is not None:
             return
         node, inputs = self.graph.nodes[position], self.graph.inputs[position]
@@ -217,11 +232,11 @@ class _Grouping:
             if kind is None:
                 continue
             added = {position: kind}
-            if not self._free(group, added) or self._buffers(group, added) > MAX_BUFFERS:
+            if not self.free(group, added) or self.buffers(group, added) > MAX_BUFFERS:
                 continue
             if kind in (FULL, FOLD):
-                self._producers(group, position, added)
-            self._add(group, added)
+                self.producers(group, position, added)
+            self.add(group, added)
             return
         if node.op.fold:
             self._begin(position)
@@ -234,7 +249,7 @@ class _Grouping:
             return FOLD if dims == (group.outer, group.inner) else None
         if node.op.view is not None:
             return self._repeats(group, position)
-        return self._kind(group, position) if self._elementwise(position) else None
+        return self._kind(group, position) if self.elementwise(position) else None
 
     def _domain(self, position: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
         """Return leading and folded dims of a reduction, or None where those are not trailing."""
@@ -249,7 +264,6 @@ class _Grouping:
     def _begin(self, position: int) -> None:
         domain = self._domain(position)
         if domain is None:
-            self.reasons[position] = "folds dims that are not the last ones"
             return
         group = RowGroup(*domain)
         size = group.rows * group.n
@@ -261,11 +275,11 @@ class _Grouping:
             self.reasons[position] = f"too few rows ({group.rows}) of {group.n} elements"
             return
         added = {position: FOLD}
-        self._producers(group, position, added)
-        self._add(group, added)
+        self.producers(group, position, added)
+        self.add(group, added)
         self.groups.append(group)
 
-    def _add(self, group: RowGroup, added: dict[int, str]) -> None:
+    def add(self, group: RowGroup, added: dict[int, str]) -> None:
         group.kinds.update(added)
         for m in added:
             self.group_of[m] = group
@@ -285,17 +299,6 @@ class _Grouping:
                 if kind == FOLD:
                     self.reasons[m] = "no elementwise work beside it"
         return kept
-
-
-def row_groups(
-    graph: Graph, consumers: Sequence[Sequence[int]], uniform: Sequence[int | None]
-) -> tuple[list[RowGroup], dict[int, str]]:
-    """Return the groups, and for reductions in none, by position, why in words."""
-    grouping = _Grouping(graph, consumers, uniform)
-    if any(n.op is not None and n.op.fold for n in graph.nodes):
-        for position in range(len(graph.nodes)):
-            grouping.visit(position)
-    return grouping.finish(), grouping.reasons
 
 
 def phases(graph: Graph, group: RowGroup) -> dict[int, int]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from clnet.engine.columns_source import ColumnsSource
 from clnet.engine.launches import Launches, Place, touched
 from clnet.engine.rows import FOLD, VIEW, RowGroup
-from clnet.engine.rows_source import rows_source
+from clnet.engine.rows_source import RowsSource, rows_source
 from clnet.engine.task import NUMPY_TYPES, Task, arithmetic
 from clnet.records import Launch, Layout, Spec
 
@@ -20,17 +23,7 @@ class RowLaunches(Launches):
     def _rows(self, group: RowGroup) -> None:
         """Add the launches of a group that goes row by row."""
         graph, members = self._graph, group.members
-        external = dict.fromkeys(i for m in members for i in graph.inputs[m] if i not in members)
-        places: dict[int, Place] = {}
-        layouts: dict[int, Layout] = {}
-        for i in external:
-            if self._uniform[i] is None:
-                layout = self._layout(i)
-                places[i] = self._places[i]
-                if not group.walks(layout):
-                    places[i] = self._contiguous(i)
-                spec = graph.nodes[i].spec
-                layouts[i] = Layout(spec.shape, places[i].strides, spec.dtype)
+        places, layouts = self._group_operands(group)
         cpu = self._target.type == "cpu"
         local = 1
         if not cpu:
@@ -67,19 +60,7 @@ class RowLaunches(Launches):
             args.buffer(slot, 0, spec.dtype.itemsize)
             task.writes.add(slot)
             task.nbytes += spec.size * spec.dtype.itemsize
-        for i, strides in source.operands:
-            itemsize = graph.nodes[i].spec.dtype.itemsize
-            args.buffer(places[i].slot, places[i].offset, itemsize)
-            task.reads.add(places[i].slot)
-            task.nbytes += touched(layouts[i])
-            for stride in strides:
-                args.static(index, stride)
-        for size in source.sizes:
-            args.static(index, size)
-        for i in source.scalars:
-            scalar = self._uniform[i]
-            assert scalar is not None
-            args.scalar(arithmetic(graph.nodes[i].spec.dtype), scalar)
+        self._group_arguments(task, source, places, layouts)
         if source.kept:
             row = source.kept * (-(-length * 8 // 64) * 64)
             kept = self._slot(groups * row)
@@ -90,16 +71,56 @@ class RowLaunches(Launches):
         self.tasks.append(task)
         if partial >= 0:
             (folded,) = (m for m in group.outputs if group.kinds[m] == FOLD)
-            self._join_parts(folded, partial, rows)
+            dtype = graph.nodes[folded].spec.dtype
+            self._join_chunks(folded, partial, Layout((rows,), (1,), dtype))
         for m in members:
             if group.kinds[m] == VIEW and graph.inputs[m][0] in self._places:
                 self._view(m)
 
-    def _join_parts(self, position: int, partial: int, count: int) -> None:
-        """Fold the partial results of one long row by the reduction's own kernel."""
+    def _group_operands(self, group: RowGroup) -> tuple[dict[int, Place], dict[int, Layout]]:
+        """Return where the operands of a group lie, copied where the group cannot walk them."""
+        graph, members = self._graph, group.members
+        external = dict.fromkeys(i for m in members for i in graph.inputs[m] if i not in members)
+        places: dict[int, Place] = {}
+        layouts: dict[int, Layout] = {}
+        for i in external:
+            if self._uniform[i] is None:
+                layout = self._layout(i)
+                places[i] = self._places[i]
+                if not group.walks(layout):
+                    places[i] = self._contiguous(i)
+                spec = graph.nodes[i].spec
+                layouts[i] = Layout(spec.shape, places[i].strides, spec.dtype)
+        return places, layouts
+
+    def _group_arguments(
+        self,
+        task: Task,
+        source: RowsSource | ColumnsSource,
+        places: Mapping[int, Place],
+        layouts: Mapping[int, Layout],
+    ) -> None:
+        """Append the arguments of operands, of sizes and of scalars."""
+        index, args = NUMPY_TYPES[source.index], task.arguments
+        for i, strides in source.operands:
+            itemsize = self._graph.nodes[i].spec.dtype.itemsize
+            args.buffer(places[i].slot, places[i].offset, itemsize)
+            task.reads.add(places[i].slot)
+            task.nbytes += touched(layouts[i])
+            for stride in strides:
+                args.static(index, stride)
+        for size in source.sizes:
+            args.static(index, size)
+        for i in source.scalars:
+            scalar = self._uniform[i]
+            assert scalar is not None
+            args.scalar(arithmetic(self._graph.nodes[i].spec.dtype), scalar)
+
+    def _join_chunks(self, position: int, partial: int, layout: Layout) -> None:
+        """Fold partial results, chunk by chunk, by the reduction's own kernel."""
         node = self._graph.nodes[position]
         assert node.op is not None and node.op.kernel is not None
-        layout = Layout((count,), (1,), node.spec.dtype)
-        spec = Spec((), node.spec.dtype)
+        spec = Spec(layout.shape[1:], node.spec.dtype)
         launches = node.op.kernel(self._target, spec, (layout,), dims=(0,))
-        self._launch_all(position, launches, [Place(partial, (1,))], [layout], ())
+        place = Place(partial, layout.strides)
+        self._launch_all(position, launches, [place], [layout], ())

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from clnet.engine.fuse import Step, op_expr, step_code
+from clnet.engine.fuse import Step, indices, op_expr, step_code
 from clnet.engine.graph import Graph
 from clnet.engine.rows import FOLD, FULL, VIEW, RowGroup, phases
 from clnet.records import Layout, collapse, row_major
@@ -113,15 +113,7 @@ class _Writer:
             ]
         )
         self.index = "int" if reach < 2**31 - 2**20 else "long"
-        if rank > 1:
-            self.bases += [f"const INDEX r{rank - 1} = row;"]
-            self.bases += [
-                f"const INDEX r{d - 1} = r{d} / n{d}, i{d} = r{d} - r{d - 1} * n{d};"
-                for d in range(rank - 1, 0, -1)
-            ]
-            self.bases += ["const INDEX i0 = r0;"]
-        elif rank == 1:
-            self.bases += ["const INDEX i0 = row;"]
+        self.bases += indices("row", rank)
         for i, walk in zip(self.buffers, walks[1:], strict=True):
             dtype, name = self.dtype(i), self.names[i]
             self.params.append(

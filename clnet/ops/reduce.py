@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from clnet.columns import LANES, chunks_of, column_chunks, columns_across
 from clnet.dtypes import DType, bool_, int64
 from clnet.errors import ShapeError
 from clnet.ops.elementwise import cast
@@ -45,10 +46,6 @@ from clnet.records import (
 
 _Ints = tuple[int, ...]
 
-# As in kernels/reduce.cl: outputs of a work-group of reduce_columns, accumulators of reduce_rows.
-_COLUMNS = 2048
-_LANES = 64
-
 
 # --- launches ------------------------------------------------------------------------------------
 def _split(layout: Layout, dims: _Ints, reorder: bool) -> tuple[_Ints, _Ints, _Ints, _Ints]:
@@ -77,17 +74,15 @@ def reduce_launches(
     kept, kept_strides, reduced, reduced_strides = _split(x, dims, reorder=True)
     outputs, total = product(kept), product(reduced)
     columns = kept_strides[-1] == 1 and reduced_strides[-1] != 1
-    if target.type == "cpu":
-        parallel = ceil_div(kept[-1], _COLUMNS) * (outputs // kept[-1]) if columns else outputs
+    if columns:
+        chunks, length = column_chunks(target, outputs // kept[-1], kept[-1], total)
+    elif target.type == "cpu":
         # Many more groups than cores: a thread that PoCL wakes late then still gets its share.
-        wanted = 32 * target.compute_units
-        least = 32768 // min(outputs, 512) + _LANES
+        least = 32768 // min(outputs, 512) + LANES
+        chunks, length = chunks_of(total, outputs, 32 * target.compute_units, least)
     else:
-        parallel = outputs if columns else outputs * work_group(target)
-        wanted, least = 2048 * target.compute_units, 128 if columns else 256
-    chunks = max(1, min(ceil_div(wanted, parallel), total // least))
-    length = ceil_div(ceil_div(total, chunks), _LANES) * _LANES
-    chunks = ceil_div(total, length)
+        parallel = outputs * work_group(target)
+        chunks, length = chunks_of(total, parallel, 2048 * target.compute_units, 256)
     if chunks == 1:
         return [_pass(target, fold, x, In(0), Out(), dims, 1, total, dtype)]
     between = accumulator(dtype)
@@ -141,10 +136,7 @@ def _pass(
             flags = (Scalar("int", len(reduced) == 1), Scalar(index, reduced_strides[-1]))
             size, local = (items, outputs * chunks), (items, 1)
     elif columns:
-        # Whole rows where there are groups enough, pieces of them where there are not.
-        rows = outputs // kept[-1] * chunks
-        parts = min(ceil_div(kept[-1], 512), ceil_div(2 * target.compute_units, rows))
-        across = min(_COLUMNS, ceil_div(ceil_div(kept[-1], parts), _LANES) * _LANES)
+        across = columns_across(target, outputs // kept[-1] * chunks, kept[-1])
         entry, numbers = "reduce_columns", (kept[-1], across, length, total)
         inner_k = kept[:-1], kept_strides[:-1]
         size = (ceil_div(kept[-1], across), outputs // kept[-1], chunks)

@@ -76,6 +76,69 @@ def test_rows_of_views_and_of_operands_of_other_shapes() -> None:
     agree(y.numpy(), apart)
 
 
+COLUMNS: dict[str, Callable[[cn.Tensor, int | tuple[int, ...]], tuple[cn.Tensor, ...]]] = {
+    "sum of squares": lambda x, dims: ((x * x).sum(dims),),
+    "several folds of one walk": lambda x, dims: (x.sum(dims), (x * 2).amax(dims), x.amin(dims)),
+    "written too": lambda x, dims: (lambda e: (e, e.sum(dims)))(x.exp()),
+    "of an operand repeated": lambda x, dims: ((x * x[:1] - x[..., :1]).prod(dims),),
+}
+
+
+@pytest.mark.parametrize(
+    ("shape", "dims"),
+    [
+        ((5, 7), 0),
+        ((3, 40, 6), 1),
+        ((4, 9, 2, 3), (1, 2)),
+        ((3, 4, 5), (0, 1)),
+        ((700, 1100), 0),  # several rows at once, and chunks on CPUs
+        ((2000, 3), 0),
+    ],
+)
+@pytest.mark.parametrize("name", COLUMNS)
+def test_columns_are_one_walk_and_agree(
+    name: str, shape: tuple[int, ...], dims: int | tuple[int, ...]
+) -> None:
+    x = data(*shape)
+    cn.eval(x)
+    ys = COLUMNS[name](x, dims)
+    launched = files(*ys)
+    assert launched.count("columns.cl") == 1
+    assert set(launched) <= {"columns.cl", "reduce.cl"}  # which joins chunks
+    with cn.eager():
+        apart = [y.numpy() for y in COLUMNS[name](x, dims)]
+    for y, want in zip(ys, apart, strict=True):
+        agree(y.numpy(), want)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "int32", "bool"])
+@pytest.mark.parametrize("rows", [9, 3000])
+def test_columns_of_other_dtypes_agree(dtype: str, rows: int) -> None:
+    if dtype == "float64" and not cn.device().caps.fp64:
+        pytest.skip("this device has no float64")
+    x = (data(rows, 5) * 4).to(getattr(cn, dtype))
+    cn.eval(x)
+
+    def f() -> cn.Tensor:
+        return (x * x).sum(0).to(cn.float32)
+
+    y = f()
+    assert "columns.cl" in files(y)
+    with cn.eager():
+        apart = f().numpy()
+    agree(y.numpy(), apart)
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_softmax_along_columns_agrees(dim: int) -> None:
+    x = data(20, 30, 7)
+    y = cn.softmax(x, dim)
+    assert files(y) == ["reduce.cl", "columns.cl", "elementwise.cl"]
+    with cn.eager():
+        apart = cn.softmax(x, dim).numpy()
+    agree(y.numpy(), apart)
+
+
 @pytest.mark.parametrize("size", [10, 5000, 100_000])
 def test_elementwise_work_fuses_into_full_reductions(size: int) -> None:
     x, y = data(size), data(size)
@@ -134,8 +197,10 @@ def test_explain_says_why_not() -> None:
     y = x @ w
     z = y + 1
     assert "matmul stands alone: its own value is asked for" in cn.explain(y, z, source=False)
-    text = cn.explain((x * 2).sum(0), source=False)
-    assert "sum stands alone: folds dims that are not the last ones" in text
+    text = cn.explain((data(2, 3, 4) * 2).sum((0, 2)), source=False)
+    assert "sum stands alone: folds dims that do not lie side by side" in text
+    text = cn.explain((x @ w + 1).sum(0), source=False)
+    assert "sum stands alone: what it folds is stored by the product before it" in text
 
 
 def test_a_kernel_writes_every_value_that_others_read() -> None:

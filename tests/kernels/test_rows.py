@@ -1,4 +1,4 @@
-"""Fused rows, products that store a chain, gathered launches: as CPUs and GPUs run them."""
+"""Fused rows and columns, products that store a chain, gathered launches: as CPUs and GPUs run them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ FUNCTIONS: dict[str, Callable[[cn.Tensor], cn.Tensor]] = {
     "mean of squares": lambda x: (x * x).mean(),
     "rows and their sums": lambda x: (x - x.amax(-1, keepdim=True)).exp().sum(-1) + 1,
     "of transposed": lambda x: cn.softmax(x.transpose(0, 1), -1),
+    "columns": lambda x: (x * x + x[:1]).sum(0),
+    "columns of three dims": lambda x: (x[:, :4].reshape(-1, 2, 2) * x[0, 0]).amax((0, 1)),
     "stored product": lambda x: ((x.T[:5] @ x[:, :3]) + x[0, :3]).tanh() * 2,
     "many": lambda x: cn.stack([(x[i] * x[i] + x[i]).sum() for i in range(3)]),
 }
@@ -33,6 +35,8 @@ def exact(name: str, x: np.ndarray) -> np.ndarray:
         ),
         "mean of squares": lambda: np.asarray((x * x).mean()),
         "rows and their sums": lambda: e.sum(-1) + 1,
+        "columns": lambda: (x * x + x[:1]).sum(0),
+        "columns of three dims": lambda: (x[:, :4].reshape(-1, 2, 2) * x[0, 0]).max((0, 1)),
         "of transposed": lambda: t / t.sum(-1, keepdims=True),
         "stored product": lambda: np.tanh((x.T[:5] @ x[:, :3]) + x[0, :3]) * 2,
         "many": lambda: (x * x + x).sum(-1)[:3],
