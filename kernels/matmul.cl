@@ -112,8 +112,13 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void KERNEL_NAME(mat
 typedef ACC VECTOR __attribute__((ext_vector_type(16)));
 typedef ACC LOOSE __attribute__((ext_vector_type(16), aligned(sizeof(STORAGE(X)))));
 
-#define LOAD_ROW(l) p[l] = *(__global const LOOSE *)(from + k + (l) * lane_stride);
-#define KEEP_ROW(l) *(__global LOOSE *)(to + (k + l) * 16) = p[l];
+#define HALF KERNEL_NAME(half8)
+#define LOOSE_HALF KERNEL_NAME(loose_half8)
+typedef ACC HALF __attribute__((ext_vector_type(8)));
+typedef ACC LOOSE_HALF __attribute__((ext_vector_type(8), aligned(sizeof(STORAGE(X)))));
+
+#define LOAD_ROW(l) p[l] = *(__global const LOOSE_HALF *)(from + k + (lane + l) * lane_stride);
+#define KEEP_ROW(l) *(__global LOOSE_HALF *)(to + (k + l) * 16 + lane) = q[l];
 
 // Packs `lanes` columns of B by `depth` steps of k as a panel [depth][16].
 static inline void KERNEL_NAME(pack)(__global const STORAGE(X) *from, const INDEX lane_stride,
@@ -125,12 +130,13 @@ static inline void KERNEL_NAME(pack)(__global const STORAGE(X) *from, const INDE
     for (; k < depth; k++)
       *(__global LOOSE *)(to + k * 16) = *(__global const LOOSE *)(from + k * k_stride);
   } else if (lanes >= 16 && k_stride == 1) {
-    for (; k + 16 <= depth; k += 16) {
-      VECTOR p[16], q[16];
-      SIXTEEN(LOAD_ROW)
-      TRANSPOSE_SIXTEEN(p, q)
-      SIXTEEN(KEEP_ROW)
-    }
+    for (; k + 8 <= depth; k += 8)
+      for (int lane = 0; lane < 16; lane += 8) {
+        HALF p[8], q[8];
+        EIGHT(LOAD_ROW)
+        TRANSPOSE_EIGHT(p, q)
+        EIGHT(KEEP_ROW)
+      }
   }
 #endif
   const int count = (int)min(lanes, (INDEX)16);
@@ -185,9 +191,9 @@ static inline void KERNEL_NAME(pack_all)(__global const STORAGE(X) *from, const 
 #elif TILE_M == 6
 #define ROWS(M) M(0) M(1) M(2) M(3) M(4) M(5)
 #elif TILE_M == 8
-#define ROWS(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7)
+#define ROWS(M) EIGHT(M)
 #else
-#define ROWS(M) SIXTEEN(M)
+#define ROWS(M) EIGHT(M) M(8) M(9) M(10) M(11) M(12) M(13) M(14) M(15)
 #endif
 #if TILE_N == 32
 #define ROW_START(r) VECTOR left##r = 0, right##r = 0;
@@ -355,6 +361,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_
 #endif
 #undef VECTOR
 #undef LOOSE
+#undef HALF
+#undef LOOSE_HALF
 #undef LOAD_ROW
 #undef KEEP_ROW
 #undef ROWS

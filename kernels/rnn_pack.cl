@@ -28,10 +28,10 @@
 #define ACC ARITH(X)
 #define VECTOR KERNEL_NAME(vector)
 #define LOOSE KERNEL_NAME(loose)
-typedef ACC VECTOR __attribute__((ext_vector_type(16)));
-typedef ACC LOOSE __attribute__((ext_vector_type(16), aligned(sizeof(ACC))));
+typedef ACC VECTOR __attribute__((ext_vector_type(8)));
+typedef ACC LOOSE __attribute__((ext_vector_type(8), aligned(sizeof(ACC))));
 #define PACK_LOAD(l) p[l] = *(__global const LOOSE *)(rows + (l) * lane_stride);
-#define PACK_KEEP(l) *(__global LOOSE *)(to + (k0 + (l)) * LANES + lane) = p[l];
+#define PACK_KEEP(l) *(__global LOOSE *)(to + (k0 + (l)) * LANES + lane) = q[l];
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(rnn_pack)(
     __global const STORAGE(X) *W, const long w0, __global ACC *panels, const long panels0,
     const INDEX H, const INDEX depth, const INDEX gates, const INDEX lane_stride,
@@ -45,13 +45,13 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(rnn_pac
 #if PLAIN(X)
   // Not for small ones: passes under Oclgrind, which loses track of values in shuffles, are these.
   if (width == LANES && k_stride == 1 && depth >= 64)
-    for (; k0 + 16 <= depth; k0 += 16)
-      for (int lane = 0; lane < LANES; lane += 16) {
+    for (; k0 + 8 <= depth; k0 += 8)
+      for (int lane = 0; lane < LANES; lane += 8) {
         __global const STORAGE(X) *rows = from + lane * lane_stride + k0;
-        VECTOR p[16], q[16];
-        SIXTEEN(PACK_LOAD)
-        TRANSPOSE_SIXTEEN(p, q)
-        SIXTEEN(PACK_KEEP)
+        VECTOR p[8], q[8];
+        EIGHT(PACK_LOAD)
+        TRANSPOSE_EIGHT(p, q)
+        EIGHT(PACK_KEEP)
       }
 #endif
   for (; k0 < depth; k0 += 64) {

@@ -89,10 +89,7 @@ class Programs:
         if not sources:
             return  # another thread built them meanwhile
         try:
-            # PoCL would compile every part of a serial kernel for its binary (4.5 s where building
-            # from PoCL's own cache takes 0.1 s), so these leave the note only.
-            keep = not any(isinstance(source, SerialSource) for source in sources)
-            program = self._obtain(program_text(sources), keep)
+            program = self._obtain(program_text(sources))
         except cl.Error as error:
             if len(sources) == 1:
                 raise self._build_error(sources[0], error) from None
@@ -109,11 +106,11 @@ class Programs:
         for source in sources:
             self._built[source] = program
 
-    def _obtain(self, text: str, keep: bool) -> Any:
+    def _obtain(self, text: str) -> Any:
         with profiling.phase("compile"):
-            return self._read_or_build(text, keep)
+            return self._read_or_build(text)
 
-    def _read_or_build(self, text: str, keep: bool) -> Any:
+    def _read_or_build(self, text: str) -> Any:
         entry = binaries.entry(self._options, self._fingerprint(), text)
         saved = entry.read()
         if saved:
@@ -121,7 +118,6 @@ class Programs:
                 return self._load(saved)
             except cl.Error:
                 entry.discard()  # the driver refuses it
-                saved = None
         # pyopencl's own Program class would add options of its own and, where the compiler fails,
         # leave the source behind in a temporary file.
         program = cl._cl._Program(self._context, text)
@@ -131,10 +127,10 @@ class Programs:
             log = program.get_build_info(self._device, cl.program_build_info.LOG)
             error.clnet_log = str(log or error).strip()
             raise
-        if saved is None:
-            entry.write(b"")
-        elif keep:
+        if binaries.worth_keeping(self._device):
             entry.write(program.get_info(cl.program_info.BINARIES)[0])
+        elif saved is None:
+            entry.write(b"")
         return program
 
     def _load(self, binary: bytes) -> Any:

@@ -48,6 +48,9 @@ from clnet.tunables import tunable
 
 # Below this many multiplications a second work-group costs more than it saves (measured on PoCL).
 _ONE_GROUP = 64**3
+# Up to this many, what counts is that a kernel is launched, and the plain one compiles in a tenth
+# of the time (0.1 s of PoCL's, Zen 3).
+TINY = 512
 # Rows up to which packing a matrix that is used again apart from its products pays.
 _FEW_ROWS = 256
 _PRODUCTS = ((512, 512, 512), (1024, 1024, 1024), (128, 784, 512), (1280, 512, 512))
@@ -133,7 +136,8 @@ def _matmul_kernel(
     batches = prod(sizes)
     args: tuple[Argument, ...]
     dots = _DOTS.chosen(target)
-    on_cpu = target.type == "cpu" and not plain
+    tiny = batches * m * n * k <= TINY
+    on_cpu = target.type == "cpu" and not plain and not tiny
     along = ak == bk == 1 != bn and m <= dots["rows"] and k >= 64 and uses[1] == 1
     if on_cpu and x.dtype in (float32, float64) and along:
         numbers = scalars(index, batches, m, n, k, am, bn)
@@ -149,7 +153,7 @@ def _matmul_kernel(
     tiled = target.type != "cpu" and target.max_work_group >= 256 and _worth_tiles(m, n, k)
     if tiled and not plain:
         return _tiled(target, x, (batches, m, n, k), (*shape, *steps), batch, defines)
-    each = share(target, m * n, k)
+    each = m * n if tiny and target.type == "cpu" else share(target, m * n, k)
     args = (
         In(0),
         In(1),

@@ -1,26 +1,33 @@
-// Sixteen rows of sixteen neighbours, held as vectors of 16, transposed in registers.
+// Eight rows of eight neighbours, held as vectors of 8, transposed in registers.
 //
-//   SIXTEEN(M)               M(0) .. M(15)
-//   TRANSPOSE_SIXTEEN(p, q)  statement: transposes p[16], an array of vectors; q[16] is overwritten
+//   EIGHT(M)                 M(0) .. M(7)
+//   TRANSPOSE_EIGHT(p, q)    statement: transposes p[8], an array of vectors, into q[8]; p is
+//                            overwritten
 //
-// Four rounds of interleaving rows i and i + 8 do it: a round turns the eight bits of (row, column)
-// left by one. Oclgrind 21.10 loses track of initialised values in shuffles.
+// Pairs of elements, then of pairs, change places within halves of four, then halves: each step is
+// one instruction for 8 floats where registers have 256 bits. Sixteen rows of sixteen do not fit 16
+// such registers: they took a compiler 1.6 s (PoCL 3.1, Zen 3) and half of the memory traffic went
+// to spilled ones. Oclgrind 21.10 loses track of initialised values in shuffles.
 
 #ifndef CLNET_TRANSPOSE_H
 #define CLNET_TRANSPOSE_H
 
-#define SIXTEEN(M) \
-  M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11) M(12) M(13) M(14) M(15)
-#define TRANSPOSE_PAIR(x, y, to, i)                                                              \
-  to[i] = __builtin_shufflevector(x, y, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23); \
-  to[i + 1] = __builtin_shufflevector(x, y, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14,    \
-                                      30, 15, 31);
-#define TRANSPOSE_ROUND(from, to)                                                   \
-  TRANSPOSE_PAIR(from[0], from[8], to, 0) TRANSPOSE_PAIR(from[1], from[9], to, 2)   \
-  TRANSPOSE_PAIR(from[2], from[10], to, 4) TRANSPOSE_PAIR(from[3], from[11], to, 6) \
-  TRANSPOSE_PAIR(from[4], from[12], to, 8) TRANSPOSE_PAIR(from[5], from[13], to, 10) \
-  TRANSPOSE_PAIR(from[6], from[14], to, 12) TRANSPOSE_PAIR(from[7], from[15], to, 14)
-#define TRANSPOSE_SIXTEEN(p, q) \
-  TRANSPOSE_ROUND(p, q) TRANSPOSE_ROUND(q, p) TRANSPOSE_ROUND(p, q) TRANSPOSE_ROUND(q, p)
+#define EIGHT(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7)
+#define TRANSPOSE_ELEMENTS(from, to, i)                                                       \
+  to[i] = __builtin_shufflevector(from[i], from[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);            \
+  to[i + 1] = __builtin_shufflevector(from[i], from[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+#define TRANSPOSE_PAIRS(from, to, i, j)                                                       \
+  to[i] = __builtin_shufflevector(from[j], from[j + 2], 0, 1, 8, 9, 4, 5, 12, 13);            \
+  to[i + 1] = __builtin_shufflevector(from[j], from[j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+#define TRANSPOSE_HALVES(from, to, i)                                                         \
+  to[i] = __builtin_shufflevector(from[i], from[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);            \
+  to[i + 4] = __builtin_shufflevector(from[i], from[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+#define TRANSPOSE_EIGHT(p, q)                                                                 \
+  TRANSPOSE_ELEMENTS(p, q, 0) TRANSPOSE_ELEMENTS(p, q, 2)                                     \
+  TRANSPOSE_ELEMENTS(p, q, 4) TRANSPOSE_ELEMENTS(p, q, 6)                                     \
+  TRANSPOSE_PAIRS(q, p, 0, 0) TRANSPOSE_PAIRS(q, p, 2, 1)                                     \
+  TRANSPOSE_PAIRS(q, p, 4, 4) TRANSPOSE_PAIRS(q, p, 6, 5)                                     \
+  TRANSPOSE_HALVES(p, q, 0) TRANSPOSE_HALVES(p, q, 1)                                         \
+  TRANSPOSE_HALVES(p, q, 2) TRANSPOSE_HALVES(p, q, 3)
 
 #endif  // CLNET_TRANSPOSE_H

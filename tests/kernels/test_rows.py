@@ -1,4 +1,4 @@
-"""Fused rows and columns, products that store a chain, gathered launches: as CPUs and GPUs run them."""
+"""Fused rows and columns, stored chains, gathered launches: as CPUs and GPUs run them."""
 
 from __future__ import annotations
 
