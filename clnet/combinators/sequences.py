@@ -13,6 +13,7 @@ import numpy as np
 from clnet.combinators.layers import layer_of, run_layer
 from clnet.core import Tensor
 from clnet.errors import DTypeError, ShapeError
+from clnet.functional.recurrent import checked_lengths
 from clnet.nn.cell import GRUCell, RNNCell, RNNCellBase
 from clnet.ops.create import tensor
 from clnet.ops.elementwise import where
@@ -84,17 +85,7 @@ def running_mask(name: str, lengths: Any, time: int, batch: int, device: Any) ->
 
     Errors: ShapeError unless lengths are b integers; ValueError for lengths not in 1 to t.
     """
-    given = np.asarray(lengths.tolist() if isinstance(lengths, Tensor) else lengths)
-    if given.shape != (batch,) or given.dtype.kind not in "iu":
-        raise ShapeError(
-            f"{name}: got lengths of shape {list(given.shape)} and dtype {given.dtype}; "
-            f"needs {batch} integers, one for each sequence of the batch"
-        )
-    if batch and not 1 <= given.min() <= given.max() <= time:
-        raise ValueError(
-            f"{name}: got lengths from {given.min()} to {given.max()}; "
-            f"needs 1 to {time}, the steps of the input"
-        )
+    given = checked_lengths(name, lengths, time, batch)
     return tensor(np.arange(time)[:, None] < given, device=device)
 
 

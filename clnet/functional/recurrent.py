@@ -5,12 +5,40 @@ Axis letters: b batch, h hidden features, p projected features (h without a proj
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from clnet.calls import composite
 from clnet.core import Tensor
+from clnet.errors import ShapeError
 from clnet.functional.activation import relu, sigmoid, tanh
 from clnet.functional.layer import linear
 
 NONLINEARITIES = {"tanh": tanh, "relu": relu}
+
+
+def checked_lengths(name: str, lengths: Any, time: int, batch: int) -> np.ndarray:
+    """Return the lengths of a batch of sequences as int32 [b].
+
+    Errors, which begin with `name`: ShapeError unless lengths are b integers; ValueError for
+    lengths not in 1 to `time`.
+
+    >>> checked_lengths("fold", [3, 1], time=3, batch=2)
+    array([3, 1], dtype=int32)
+    """
+    given = np.asarray(lengths.tolist() if isinstance(lengths, Tensor) else lengths)
+    if given.shape != (batch,) or given.dtype.kind not in "iu":
+        raise ShapeError(
+            f"{name}: got lengths of shape {list(given.shape)} and dtype {given.dtype}; "
+            f"needs {batch} integers, one for each sequence of the batch"
+        )
+    if batch and not 1 <= given.min() <= given.max() <= time:
+        raise ValueError(
+            f"{name}: got lengths from {given.min()} to {given.max()}; "
+            f"needs 1 to {time}, the steps of the input"
+        )
+    return given.astype(np.int32)
 
 
 @composite

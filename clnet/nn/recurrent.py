@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-
 from clnet import functional as F
 from clnet.core import Tensor, compute_with
 from clnet.errors import DTypeError, ShapeError
-from clnet.functional.recurrent import gru_step, lstm_step, rnn_step
+from clnet.functional.recurrent import checked_lengths, gru_step, lstm_step, rnn_step
 from clnet.nn.cell import check_nonlinearity, uniform
 from clnet.nn.layer import parameter
 from clnet.nn.module import Module
@@ -114,18 +112,19 @@ class _Layers(Module):
             )
         dtype = next(self.parameters()).dtype
         if any(t.dtype is not dtype for t in (input, *(hx or ()))):
-            given = ", ".join(str(t.node.spec) for t in (input, *(hx or ())))
+            specs = ", ".join(str(t.node.spec) for t in (input, *(hx or ())))
             raise DTypeError(
-                f"{type(self).__name__}: got {given}; needs {dtype.name}, as the weights"
+                f"{type(self).__name__}: got {specs}; needs {dtype.name}, as the weights"
             )
         batched = input.ndim == 3
         x = input if batched else input.unsqueeze(1)
         if batched and self.batch_first:
             x = x.transpose(0, 1)
         states = self._initial(x, hx, batched)
-        ends = self._ends(x, lengths)
-        running = None
-        if ends is not None:
+        ends = running = None
+        if lengths is not None:
+            given = checked_lengths(type(self).__name__, lengths, *x.shape[:2])
+            ends = tensor(given, device=x.device)
             times = arange(x.shape[0], dtype=ends.dtype, device=x.device)
             running = (times.unsqueeze(1) < ends).unsqueeze(2)
         last: list[State] = []
@@ -172,24 +171,6 @@ class _Layers(Module):
                 )
             given.append((state if batched else state.unsqueeze(1)).unbind(0))
         return list(zip(*given, strict=True))
-
-    def _ends(self, x: Tensor, lengths: Any) -> Tensor | None:
-        """Return the lengths as int32 [b], or None."""
-        if lengths is None:
-            return None
-        time, batch = x.shape[:2]
-        given = np.asarray(lengths.tolist() if isinstance(lengths, Tensor) else lengths)
-        if given.shape != (batch,) or given.dtype.kind not in "iu":
-            raise ShapeError(
-                f"{type(self).__name__}: got lengths of shape {list(given.shape)} and dtype "
-                f"{given.dtype}; needs {batch} integers, one for each sequence of the batch"
-            )
-        if batch and not 1 <= given.min() <= given.max() <= time:
-            raise ValueError(
-                f"{type(self).__name__}: got lengths from {given.min()} to {given.max()}; "
-                f"needs 1 to {time}, the steps of the input"
-            )
-        return tensor(given.astype(np.int32), device=x.device)
 
     def _run(
         self,
