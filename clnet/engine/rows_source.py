@@ -263,7 +263,7 @@ class _Writer:
             f, y, name = op.fold, self.dtype(m), self.names[m]
             operand = self.graph.inputs[m][0]
             x, value = self.dtype(operand), self.names[operand]
-            lane, total, lost, part = f"a_{name}", f"t_{name}", f"l_{name}", f"part_{name}"
+            lane, total, lost, part = (f"{of}_{name}" for of in ("lane", "all", "lost", "part"))
             texts["declare"].append(
                 f"ARITH({y}) {lane}[ROWS_LANES], {total} = fold_{f}_FROM({y}), {lost} = 0;"
             )

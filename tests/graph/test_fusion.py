@@ -111,6 +111,25 @@ def test_columns_are_one_walk_and_agree(
         agree(y.numpy(), want)
 
 
+@pytest.mark.parametrize("dim", [0, 1])
+def test_names_in_a_kernel_stay_apart_however_many(dim: int) -> None:
+    x, w = data(4, 6), data(4, 1)
+    cn.eval(x, w)
+
+    def f() -> list[cn.Tensor]:
+        found, y = [], x * w
+        for _ in range(9):
+            y = y + x
+            found.append(y.sum(dim))
+        return found
+
+    assert all(len(files(y)) == 1 for y in f())
+    with cn.eager():
+        apart = [y.numpy() for y in f()]
+    for y, want in zip(f(), apart, strict=True):
+        agree(y.numpy(), want)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "int32", "bool"])
 @pytest.mark.parametrize("rows", [9, 3000])
 def test_columns_of_other_dtypes_agree(dtype: str, rows: int) -> None:

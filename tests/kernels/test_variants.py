@@ -54,6 +54,7 @@ def test_matmul_of_transposed_operands(dtype: str) -> None:
         np.testing.assert_allclose(y.numpy().astype(e.dtype), e, rtol=tolerance, atol=bound)
 
 
+@pytest.mark.parametrize("target", ["cpu"], indirect=True)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
 def test_matmul_by_a_matrix_that_is_used_again(dtype: str) -> None:
     """Check products of several values with one matrix, which CPUs pack once for all of them."""
@@ -129,7 +130,7 @@ def test_matmul_of_batches() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_matmul_stores_a_chain(dtype: str) -> None:
     """Check bias, activation and residual, also where GPUs join parts of a long product."""
-    for m, n, k in SIZES:
+    for m, n, k in SIZES if dtype == "float32" else SIZES[1:3]:
         x, w, b, r = (_random(s, dtype) for s in ((2, m, k), (k, n), (n,), (2, m, n)))
         y = (cn.tensor(x) @ cn.tensor(w) + cn.tensor(b)).relu() * 2 + cn.tensor(r)
         x, w, b, r = (v.astype(np.float64) for v in (x, w, b, r))
