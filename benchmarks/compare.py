@@ -6,10 +6,12 @@
     python benchmarks/compare.py --opencl debian=FOLDER --opencl pypi=FOLDER
         clnet alone, on OpenCL implementations whose vendor files (.icd) are in these folders
 
-Every contender works in a process of its own, and all are asked in turn, so that a drift of the
-machine's load meets all alike; a figure is the median over rounds of the median of a round. Every
-process may use all cores. 'compiled' is clnet with the step in `cn.compile`. Contenders that are
-not installed are left out; `--python torch=PATH` runs one with another interpreter.
+Every contender works in a process of its own, and all are asked in turn, another one first in each
+round, so that a drift of the machine's load meets all alike, and with a pause in between, because
+threads of OpenBLAS and others spin on for a while. A figure is the median over rounds of the median
+of a round. Every process may use all cores. 'compiled' is clnet with the step in `cn.compile`.
+Contenders that are not installed are left out; `--python torch=PATH` runs one with another
+interpreter.
 """
 
 from __future__ import annotations
@@ -40,6 +42,8 @@ CONTENDERS = {
     "tinygrad": "tinygrad",
     "clblast": "CLBlast",
 }
+# Seconds between contenders: NumPy's threads took time from whoever followed, up to half of it.
+_SETTLE = 0.2
 
 
 def serve(name: str) -> None:
@@ -93,14 +97,17 @@ def measure(
     found: dict[str, dict[str, float | None]] = {}
     for title in (t for t in WORK if not only or any(part in t for part in only)):
         times: dict[str, list[float]] = {name: [] for name in servers}
-        for _ in range(rounds):
-            for name, server in servers.items():
+        names = list(servers)
+        for turn in range(rounds):
+            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+                server = servers[name]
                 assert server.stdin is not None
                 assert server.stdout is not None
                 print(title, file=server.stdin, flush=True)
                 answer = json.loads(server.stdout.readline() or "null")
                 if answer is not None:
                     times[name].append(answer)
+                    time.sleep(_SETTLE)
         found[title] = {n: statistics.median(t) if t else None for n, t in times.items()}
         print(title, {n: t and f"{t * 1e3:.3g}" for n, t in found[title].items()}, file=sys.stderr)
     for server in servers.values():

@@ -130,8 +130,10 @@ static inline void KERNEL_NAME(pack)(__global const STORAGE(X) *from, const INDE
     for (; k < depth; k++)
       *(__global LOOSE *)(to + k * 16) = *(__global const LOOSE *)(from + k * k_stride);
   } else if (lanes >= 16 && k_stride == 1) {
-    for (; k + 8 <= depth; k += 8)
-      for (int lane = 0; lane < 16; lane += 8) {
+    // Eight rows at a time from end to end: sixteen whose lines fall into one set of the first-level
+    // cache push each other out.
+    for (int lane = 0; lane < 16; lane += 8)
+      for (k = 0; k + 8 <= depth; k += 8) {
         HALF p[8], q[8];
         EIGHT(LOAD_ROW)
         TRANSPOSE_EIGHT(p, q)
@@ -314,43 +316,49 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_
       const INDEX steps = min(depth, K - k0);
       __global const STORAGE(X) *b = B + b0 + b_batch + k0 * bk;
       const INDEX whole = in_place & 1 ? columns / TILE_N * TILE_N : 0;
-      if (!(in_place & 4))
-        KERNEL_NAME(pack_all)(b + whole * bn, bn, bk, columns - whole, steps,
-                              pack_b + whole * depth, depth);
-      for (INDEX up = top; up < bottom; up += block_m) {
-        const INDEX rows = min(block_m, bottom - up);
-        __global const STORAGE(X) *a = A + a0 + a_batch + up * am + k0 * ak;
-        // Whole tiles may be read where they lie; the rows of the last one are copied.
-        const INDEX lying = in_place & 2 ? rows / TILE_M * TILE_M : 0;
-        KERNEL_NAME(copy)(a + lying * am, am, ak, rows - lying, steps,
-                          pack_a + lying * line_row, line_row, line_step);
-        for (INDEX j = 0; j < columns; j += TILE_N) {
-          __global const ACC *panel_b = pack_b + j * depth;
-          INDEX b_step = 16, b_right = 16 * depth;
-          if (in_place & 4) {
-            panel_b = (__global const ACC *)B + b0 + (left + j) * K + k0 * 16;
-            b_right = 16 * K;
-          }
+      // Panels that one block of rows uses are packed one by one and stay in the first-level cache.
+      const INDEX span = bottom - top <= block_m && bn != 1 ? TILE_N : columns;
+      for (INDEX from = 0; from < columns; from += span) {
+        const INDEX to = min(from + span, columns), packed = max(from, whole);
+        if (!(in_place & 4) && packed < to)
+          KERNEL_NAME(pack_all)(b + packed * bn, bn, bk, to - packed, steps,
+                                pack_b + (packed - from) * depth, depth);
+        for (INDEX up = top; up < bottom; up += block_m) {
+          const INDEX rows = min(block_m, bottom - up);
+          __global const STORAGE(X) *a = A + a0 + a_batch + up * am + k0 * ak;
+          // Whole tiles may be read where they lie; the rows of the last one are copied.
+          const INDEX lying = in_place & 2 ? rows / TILE_M * TILE_M : 0;
+          if (from == 0)
+            KERNEL_NAME(copy)(a + lying * am, am, ak, rows - lying, steps,
+                              pack_a + lying * line_row, line_row, line_step);
+          for (INDEX j = from; j < to; j += TILE_N) {
+            __global const ACC *panel_b = pack_b + (j - from) * depth;
+            INDEX b_step = 16, b_right = 16 * depth;
+            if (in_place & 4) {
+              panel_b = (__global const ACC *)B + b0 + (left + j) * K + k0 * 16;
+              b_right = 16 * K;
+            }
 #if PLAIN(X)
-          if (j < whole) {
-            panel_b = b + j;
-            b_step = bk;
-            b_right = 16;
-          }
-#endif
-          for (INDEX i = 0; i < rows; i += TILE_M) {
-            __global const ACC *lines = pack_a + i * line_row;
-            INDEX a_row = line_row, a_step = line_step;
-#if PLAIN(X)
-            if (i < lying) {
-              lines = a + i * am;
-              a_row = am;
-              a_step = ak;
+            if (j < whole) {
+              panel_b = b + j;
+              b_step = bk;
+              b_right = 16;
             }
 #endif
-            KERNEL_NAME(tile)(lines, a_row, a_step, panel_b, b_step, b_right, steps,
-                              C + c0 + (z * M + up + i) * N + left + j, N, rows - i, columns - j,
-                              k0 > 0, k0 + depth >= K, z * M + up + i, left + j STORED_PASSED);
+            for (INDEX i = 0; i < rows; i += TILE_M) {
+              __global const ACC *lines = pack_a + i * line_row;
+              INDEX a_row = line_row, a_step = line_step;
+#if PLAIN(X)
+              if (i < lying) {
+                lines = a + i * am;
+                a_row = am;
+                a_step = ak;
+              }
+#endif
+              KERNEL_NAME(tile)(lines, a_row, a_step, panel_b, b_step, b_right, steps,
+                                C + c0 + (z * M + up + i) * N + left + j, N, rows - i, columns - j,
+                                k0 > 0, k0 + depth >= K, z * M + up + i, left + j STORED_PASSED);
+            }
           }
         }
       }

@@ -212,9 +212,9 @@ def host_values(input: Tensor) -> np.ndarray:
 def numpy(input: Tensor, *, force: bool = False) -> np.ndarray:
     """Return the value as a read-only NumPy array; waits for the device.
 
-    Where host and device share memory nothing is copied; later in-place changes of the tensor do
-    not show in the array. With force, a tensor that requires grad is detached and bfloat16 becomes
-    float32. Errors: GradientError, DTypeError where force would be needed.
+    Where host and device share memory large values are not copied; later in-place changes of the
+    tensor do not show in the array. With force, a tensor that requires grad is detached and
+    bfloat16 becomes float32. Errors: GradientError, DTypeError where force would be needed.
 
     >>> import clnet as cn
     >>> cn.arange(3).numpy()

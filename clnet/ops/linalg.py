@@ -79,7 +79,7 @@ _DOTS = tunable(
     "matmul_dots",
     "matmul",
     ("cpu",),
-    {"lanes": (8, 16), "rows": (32, 64, 16, 8)},
+    {"lanes": (8, 16), "rows": (4, 64, 32, 16, 8)},
     ((1, 512, 512), (8, 512, 512)),
 )
 # tile_k: steps of k that GPUs bring to local memory at once. span: those that a work-group takes at

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clnet.device import device
+from clnet.device import device, memory
 from clnet.device.memory import ALIGNMENT, Memory
 from clnet.device.opencl import cl
 from clnet.device.pages import ask_for_large_pages
@@ -38,7 +38,14 @@ def aligned(size):
     return raw[start : start + size]
 
 
-@pytest.mark.parametrize("unified", [True, False], ids=["mapped", "copied"])
+@pytest.fixture(params=["mapped", "read", "copied"])
+def unified(request, monkeypatch):
+    """Let arrays be mapped, however small, or read, or copied as from a device of its own memory."""
+    if request.param == "mapped":
+        monkeypatch.setattr(memory, "_MAPPED_FROM", 0)
+    return request.param != "copied"
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_arrays_come_back_as_they_went(on, dtype, unified):
     memory = small(on, unified=unified)
@@ -49,7 +56,6 @@ def test_arrays_come_back_as_they_went(on, dtype, unified):
     np.testing.assert_array_equal(y, x)
 
 
-@pytest.mark.parametrize("unified", [True, False], ids=["mapped", "copied"])
 def test_a_region_and_an_element_are_read_by_offset(on, unified):
     memory = small(on, unified=unified)
     x = np.arange(24, dtype=np.int64)
