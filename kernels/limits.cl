@@ -1,14 +1,14 @@
 // What a device can do at most: multiplications and additions, and copied bytes, per second.
 //
 // Formula:
-//   fma_peak   a = a * x + b, again and again, in sixteen independent vectors
+//   fma_peak   a = a * x + b, again and again, in twelve independent vectors
 //   copy       y[i] = x[i]
 //   triad      y[i] = x[i] + a * z[i], with a = 3 (McCalpin's STREAM)
 // Layout:
 //   x, y and z are contiguous VECTORs; fma_peak writes one float an item, so that nothing
 //   is left out.
 // Launch:
-//   fma_peak   any number of items, in groups of LOCAL: each does turns * 16 * 2 * (lanes of
+//   fma_peak   any number of items, in groups of LOCAL: each does turns * 12 * 2 * (lanes of
 //              VECTOR) operations
 //   copy, triad   each item takes `chunk` neighbours, and writes past the caches if LOCAL is 1:
 //              global >= ceil(n / chunk)
@@ -18,7 +18,8 @@
 //   triad
 // Macros:
 //   LOCAL   work-items of a work-group; 1 to the device's limit
-//   VECTOR  type of an accumulator and of what is copied; float16 (CPUs), float4
+//   VECTOR  type of an accumulator and of what is copied; float16, float8, float4: an accumulator
+//           is as wide as a register of a CPU
 // Oracle:
 //   none: figures, not results. copy and triad are checked against NumPy.
 
@@ -28,13 +29,12 @@
 #error "limits.cl: LOCAL is not defined: work-items of a work-group"
 #endif
 #ifndef VECTOR
-#error "limits.cl: VECTOR is not defined: float16 or float4"
+#error "limits.cl: VECTOR is not defined: float16, float8 or float4"
 #endif
 
 #ifdef USE_fma_peak
-// As many as hide the latency of two operations at once on CPUs of today.
-#define ACCUMULATORS(M) \
-  M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11) M(12) M(13) M(14) M(15)
+// As many as hide the latency of two operations at once on CPUs of today, and fit 16 registers.
+#define ACCUMULATORS(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11)
 #define START(r) VECTOR a##r = m + r;
 #define STEP(r) a##r = a##r * m + s;
 #define ADD(r) sum += a##r;

@@ -19,6 +19,8 @@ _COPIED, _COPIED_GPU = 1 << 24, 1 << 27
 # Turns of arithmetic, some milliseconds of it: a launch costs some microseconds.
 _TURNS, _TURNS_GPU = 1 << 17, 1 << 13
 _LAUNCHES = 200
+# As in kernels/limits.cl.
+_ACCUMULATORS = 12
 
 
 @dataclass(frozen=True)
@@ -45,22 +47,24 @@ def limits(on: Device) -> Limits:
     Arithmetic: fused multiply-adds on registers. Bandwidth: a copy of 64 MB (512 MB on GPUs), read
     and written bytes counted.
     """
-    peak = _kernel(on, "fma_peak")
-    local, lanes, _ = _shape(on)
+    local, lanes = _shape(on)
+    if on.type == "cpu":
+        lanes = on.caps.vector_bits // 32 or lanes
+    peak = _kernel(on, "fma_peak", lanes)
     items = on.caps.compute_units * (8 if on.type == "cpu" else 64 * local)
     out = on.allocate(4 * items)
     peak.raw.set_scalar_arg_dtypes([None, np.float32, np.float32, np.int32])
     turns = _TURNS if on.type == "cpu" else _TURNS_GPU
     peak.raw.set_args(out, 0.5, 0.25, turns)
     seconds = _least(on, lambda: on.enqueue(peak, (items,), (local,)))
-    return Limits(items * turns * 16 * 2 * lanes / seconds, _bandwidth(on, "copy", 1))
+    return Limits(items * turns * _ACCUMULATORS * 2 * lanes / seconds, _bandwidth(on, "copy", 1))
 
 
 @functools.cache
 def latencies(on: Device) -> Latencies:
     """Measure what else limits: a triad of three arrays, and launches that do next to nothing."""
-    copy = _kernel(on, "copy")
-    local, lanes, _ = _shape(on)
+    local, lanes = _shape(on)
+    copy = _kernel(on, "copy", lanes)
     x, y = (on.allocate(4 * lanes) for _ in range(2))
     copy.raw.set_scalar_arg_dtypes([None, None, np.int32, np.int32])
     copy.raw.set_args(x, y, 1, 1)
@@ -81,25 +85,23 @@ def latencies(on: Device) -> Latencies:
     return Latencies(_bandwidth(on, "triad", 2), launched / _LAUNCHES, waited / _LAUNCHES)
 
 
-def _shape(on: Device) -> tuple[int, int, str]:
-    """Return the work-items of a group, and lanes and type of the vector."""
+def _shape(on: Device) -> tuple[int, int]:
+    """Return the work-items of a group, and floats that an item copies at once."""
     if on.type == "cpu":
-        return 1, 16, "float16"
-    return min(256, on.caps.max_work_group), 4, "float4"
+        return 1, 16
+    return min(256, on.caps.max_work_group), 4
 
 
-def _kernel(on: Device, entry: str) -> Kernel:
-    local, _, vector = _shape(on)
-    (kernel,) = on.kernels(
-        [KernelSource("limits.cl", entry, (("LOCAL", str(local)), ("VECTOR", vector)))]
-    )
+def _kernel(on: Device, entry: str, lanes: int) -> Kernel:
+    defines = (("LOCAL", str(_shape(on)[0])), ("VECTOR", f"float{lanes}"))
+    (kernel,) = on.kernels([KernelSource("limits.cl", entry, defines)])
     return kernel
 
 
 def _bandwidth(on: Device, entry: str, read: int) -> float:
     """Return the bytes a second of a kernel that reads `read` arrays and writes one."""
-    kernel = _kernel(on, entry)
-    local, lanes, _ = _shape(on)
+    local, lanes = _shape(on)
+    kernel = _kernel(on, entry, lanes)
     cpu = on.type == "cpu"
     n = min(_COPIED if cpu else _COPIED_GPU, on.caps.max_allocation // 8, on.caps.memory // 32)
     n //= lanes

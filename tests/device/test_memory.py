@@ -38,11 +38,17 @@ def aligned(size):
     return raw[start : start + size]
 
 
+@pytest.fixture
+def mapped(monkeypatch):
+    """Let arrays be mapped, however small."""
+    monkeypatch.setattr(memory, "_MAPPED_FROM", 0)
+
+
 @pytest.fixture(params=["mapped", "read", "copied"])
-def unified(request, monkeypatch):
-    """Let arrays be mapped, however small, or read, or copied as from a device of its own memory."""
+def unified(request):
+    """Let arrays be mapped, or read, or copied as from a device with memory of its own."""
     if request.param == "mapped":
-        monkeypatch.setattr(memory, "_MAPPED_FROM", 0)
+        request.getfixturevalue("mapped")
     return request.param != "copied"
 
 
@@ -97,7 +103,7 @@ def test_many_uploads_do_not_pile_up(on):
     assert not memory._kept
 
 
-def test_a_downloaded_array_keeps_its_buffer(on):
+def test_a_downloaded_array_keeps_its_buffer(on, mapped):
     memory = small(on)
     y = memory.download(
         memory.upload(np.full(1000, 7, np.float32)), np.dtype(np.float32), (1000,), 0
@@ -230,7 +236,7 @@ def test_the_largest_allocation_fits(on):
     memory.allocate(4_500_000)
 
 
-def test_wrap_shares_memory_both_ways(on):
+def test_wrap_shares_memory_both_ways(on, mapped):
     if not on.caps.unified_memory:
         pytest.skip("the device does not share the host's memory")
     x = aligned(4000).view(np.float32)
