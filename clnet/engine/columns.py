@@ -90,8 +90,8 @@ class _Columns:
             grouping.reasons[position] = "folds dims that do not lie side by side"
             return
         domain = shape[: dims[0]], shape[dims[0] : dims[-1] + 1], shape[dims[-1] + 1 :]
-        if 0 in shape or prod(domain[1]) == 1 or prod(domain[2]) == 1:
-            grouping.reasons[position] = f"folds {list(dims)} of {list(shape)}: no columns to walk"
+        if 0 in shape or prod(domain[1]) == 1:
+            grouping.reasons[position] = "no elements, or one, to fold"
             return
         if self.stored[operand]:
             grouping.reasons[position] = "what it folds is stored by the product before it"

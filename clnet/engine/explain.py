@@ -52,9 +52,9 @@ def explain(*tensors: Tensor, source: bool = True) -> str:
     """Return a text with the pending graph of tensors, its plan, and the kernels' source.
 
     The graph: a line per node. The plan: a line per launch with the ops in it, its sizes and
-    buffers; why reductions and products stand alone; the buffers that a run allocates, and how many
-    bytes have to exist at once.
-    Computes nothing. `source=False` leaves the kernels out.
+    buffers; why reductions and products stand alone and chains end; the buffers that a run
+    allocates, and how many bytes have to exist at once. Computes nothing. `source=False` leaves the
+    kernels out.
 
     >>> import clnet as cn
     >>> x = cn.tensor([1.0, 2.0])
@@ -77,7 +77,8 @@ def explain(*tensors: Tensor, source: bool = True) -> str:
     for position, reason in plan.reasons.items():
         node = graph.nodes[position]
         assert node.op is not None
-        lines.append(f"      %{position} {node.op.name} stands alone: {reason}")
+        verb = "stands alone" if node.op.expr is None else "ends a kernel"
+        lines.append(f"      %{position} {node.op.name} {verb}: {reason}")
     memory = plan.memory
     lines += [f"      s{slot} = {nbytes:,} bytes" for slot, nbytes in memory.buffers.items()]
     lines.append(

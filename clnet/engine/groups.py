@@ -76,8 +76,8 @@ def elementwise_groups(
     taken: Sequence[Sequence[int]],
     fusable: Callable[[int], bool],
     uniform: Sequence[int | None],
-) -> list[Group]:
-    """Return the fused groups of elementwise nodes.
+) -> tuple[list[Group], dict[int, str]]:
+    """Return the fused groups of elementwise nodes, and by last member why one ends before others.
 
     A node joins the kernel of a consumer of its own shape. Where others read it too, or a tensor
     holds it, that kernel writes it out as well, unless they would have to run before the rest of
@@ -91,6 +91,7 @@ def elementwise_groups(
     members: dict[int, list[int]] = {}
     outputs: dict[int, list[int]] = {}
     operands: dict[int, set[int]] = {}
+    reasons: dict[int, str] = {}
     # Whatever reads a unit is entered before it, so that what the unit reaches is known.
     blocks = [*map(tuple, units.values()), *alone]
     for number in reversed(schedule(graph, blocks, lambda unit: False)):
@@ -107,6 +108,7 @@ def elementwise_groups(
             continue
         reads = set(graph.inputs[position])
         kept = graph.flags[position] == OUTPUT
+        reason = ""
         for root in dict.fromkeys(condensed.unit[c] for c in readers):
             if root not in members or shapes[root] != shapes[position]:
                 continue
@@ -119,8 +121,10 @@ def elementwise_groups(
                 len(members[root]) >= MAX_OPS
                 or buffers > MAX_BUFFERS - scalars // _SCALARS_A_BUFFER
             ):
+                reason = f"the next one has {len(members[root])} ops and {buffers} buffers already"
                 continue
             if others and not condensed.joins(root, others):
+                reason = "others need its value before the next one can run"
                 continue
             condensed.join(position, root, others)
             members[root].append(position)
@@ -129,13 +133,31 @@ def elementwise_groups(
                 outputs[root].append(position)
             break
         else:
+            reason = reason or _view_between(graph, readers, consumers, fusable)
+            if reason:
+                reasons[position] = reason
             condensed.add(position, readers)
             members[position] = [position]
             outputs[position] = [position]
             operands[position] = reads
-    return [
+    groups = [
         Group(tuple(members[root][::-1]), tuple(outputs[root][::-1])) for root in sorted(members)
     ]
+    return groups, reasons
+
+
+def _view_between(
+    graph: Graph,
+    readers: Sequence[int],
+    consumers: Sequence[Sequence[int]],
+    fusable: Callable[[int], bool],
+) -> str:
+    """Say through which view elementwise work reads a value, if it does."""
+    for r in readers:
+        op = graph.nodes[r].op
+        if op is not None and op.view is not None and any(fusable(c) for c in consumers[r]):
+            return f"what follows reads it through {op.name}"
+    return ""
 
 
 def schedule(

@@ -64,9 +64,11 @@ class Plan(ColumnLaunches):
                 self.slots += 1
         rows, columns, self.reasons = fused_groups(graph, self._consumers, self._uniform)
         taken = [group.members for group in (*rows, *columns)]
-        groups = elementwise_groups(graph, self._consumers, taken, self._fusable, self._uniform)
+        groups, ends = elementwise_groups(
+            graph, self._consumers, taken, self._fusable, self._uniform
+        )
         stored, alone = stored_groups(graph, groups, self._consumers)
-        self.reasons.update(alone)
+        self.reasons.update(ends | alone)
         units: dict[tuple[int, ...], Group | RowGroup | Stored | None] = {}
         for group in groups:
             of = stored.get(group.members)

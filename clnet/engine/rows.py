@@ -252,14 +252,18 @@ class Grouping:
         return self._kind(group, position) if self.elementwise(position) else None
 
     def _domain(self, position: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-        """Return leading and folded dims of a reduction, or None where those are not trailing."""
+        """Return leading and folded dims of a reduction, or None where those are not trailing.
+
+        Dims of one element after the folded ones count as folded.
+        """
         node = self.graph.nodes[position]
         shape = self.graph.nodes[self.graph.inputs[position][0]].spec.shape
         dims = node.attrs["dims"]
-        kept = len(shape) - len(dims)
-        if sorted(dims) != list(range(kept, len(shape))):
+        first = min(dims, default=len(shape))
+        after = first + len(dims)
+        if sorted(dims) != list(range(first, after)) or prod(shape[after:]) != 1:
             return None
-        return shape[:kept], shape[kept:]
+        return shape[:first], shape[first:]
 
     def _begin(self, position: int) -> None:
         domain = self._domain(position)

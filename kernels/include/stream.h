@@ -16,8 +16,12 @@
 #define STREAM_LINE(to, line) (*(to) = (line))
 #endif
 
+#ifdef __AVX512F__
 // Taking a vector by value makes CPU compilers use vectors of that size in the caller's loops too.
 static inline void stream_line(__global uint16 *to, const uint16 line) { STREAM_LINE(to, line); }
+#else
+#define stream_line(to, line) STREAM_LINE(to, line)
+#endif
 
 static inline void stream_out(__global uchar *to, const uchar *from, const int bytes) {
   int done = 0;

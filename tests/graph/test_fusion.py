@@ -111,6 +111,22 @@ def test_columns_are_one_walk_and_agree(
         agree(y.numpy(), want)
 
 
+@pytest.mark.parametrize("shape", [(7, 1), (5, 30, 1), (50_000, 1, 1), (1, 9, 1)])
+def test_one_column_goes_by_rows(shape: tuple[int, ...]) -> None:
+    x = data(*shape)
+    cn.eval(x)
+    dim = 1 if shape[1] > 1 else 0
+
+    def f() -> cn.Tensor:
+        return (x * x).sum(dim) * 2
+
+    y = f()
+    assert files(y)[0] == "rows.cl"
+    with cn.eager():
+        apart = f().numpy()
+    agree(y.numpy(), apart)
+
+
 @pytest.mark.parametrize("dim", [0, 1])
 def test_names_in_a_kernel_stay_apart_however_many(dim: int) -> None:
     x, w = data(4, 6), data(4, 1)
@@ -222,6 +238,19 @@ def test_explain_says_why_not() -> None:
     assert "sum stands alone: what it folds is stored by the product before it" in text
 
 
+def test_explain_says_why_a_chain_ends() -> None:
+    x, w = data(4, 8), data(8, 8)
+    text = cn.explain((x[:1] * 2) + x, source=False)
+    assert "mul ends a kernel: what follows reads it through expand" in text
+    y = x.exp()
+    text = cn.explain((y @ w).relu() + y * y, source=False)
+    assert "exp ends a kernel: others need its value before the next one can run" in text
+    y = x
+    for _ in range(40):
+        y = y * x
+    assert "mul ends a kernel: the next one has 32 ops and" in cn.explain(y, source=False)
+
+
 def test_a_kernel_writes_every_value_that_others_read() -> None:
     x, w = data(6, 6), data(6, 6)
     y = x.exp()
@@ -298,7 +327,7 @@ def test_units_of_random_graphs_depend_on_each_other_one_way(seed: int) -> None:
     ]
     taken = [rng.choice(convex)]
     alone = [None] * len(graph.nodes)
-    groups = elementwise_groups(
+    groups, _ = elementwise_groups(
         graph,
         consumers,
         taken,
