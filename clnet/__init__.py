@@ -153,7 +153,7 @@ from clnet.ops.elementwise import (
     trunc,
     where,
 )
-from clnet.ops.index import (
+from clnet.ops.gather import (
     gather,
     index_add,
     index_select,

@@ -18,7 +18,7 @@ from clnet.functional.activation import log_softmax, softmax
 from clnet.ops.convert import cast
 from clnet.ops.create import arange, full, tensor, zeros
 from clnet.ops.elementwise import log, where
-from clnet.ops.index import gather, take
+from clnet.ops.gather import gather, take
 from clnet.ops.join import cat
 from clnet.ops.order import sort, topk
 from clnet.ops.random import rand

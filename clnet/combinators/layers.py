@@ -11,7 +11,7 @@ from clnet.core import Tensor
 from clnet.nn.cell import GRUCell, LSTMCell, RNNCell
 from clnet.nn.recurrent import GRU, LSTM, RNN
 from clnet.ops.create import tensor
-from clnet.ops.index import take
+from clnet.ops.gather import take
 from clnet.ops.join import stack
 
 

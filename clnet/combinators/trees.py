@@ -11,7 +11,7 @@ from clnet.combinators.sequences import listed, tensors_of
 from clnet.core import Tensor, evaluate
 from clnet.errors import DTypeError, ShapeError
 from clnet.ops.create import tensor
-from clnet.ops.index import take
+from clnet.ops.gather import take
 from clnet.ops.join import cat
 from clnet.transforms.checkpoint import checkpoint
 from clnet.transforms.recorded import Recorded, recorded

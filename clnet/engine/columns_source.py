@@ -137,7 +137,7 @@ def _folding(
         (operand,) = graph.inputs[m]
         f, y, name = op.fold, graph.nodes[m].spec.dtype.name, names[m]
         x = graph.nodes[operand].spec.dtype.name
-        total, lost, block, term = (f"{part}_{name}" for part in ("all", "lost", "block", "term"))
+        total, lost, block, term = (f"{part}_{name}" for part in ("total", "lost", "block", "term"))
         texts["DECLARE"].append(
             f"ARITH({y}) {total}[COLUMNS_MAX], {lost}[COLUMNS_MAX], {block}[COLUMNS_MAX];"
         )

@@ -263,7 +263,7 @@ class _Writer:
             f, y, name = op.fold, self.dtype(m), self.names[m]
             operand = self.graph.inputs[m][0]
             x, value = self.dtype(operand), self.names[operand]
-            lane, total, lost, part = (f"{of}_{name}" for of in ("lane", "all", "lost", "part"))
+            lane, total, lost, part = (f"{of}_{name}" for of in ("lane", "total", "lost", "part"))
             texts["declare"].append(
                 f"ARITH({y}) {lane}[ROWS_LANES], {total} = fold_{f}_FROM({y}), {lost} = 0;"
             )

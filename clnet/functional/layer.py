@@ -11,7 +11,7 @@ from clnet.functional.activation import wide
 from clnet.functional.loss import class_numbers
 from clnet.ops import elementwise as op
 from clnet.ops.elementwise import where
-from clnet.ops.index import take
+from clnet.ops.gather import take
 from clnet.ops.random import rand
 from clnet.ops.sparse import sparse_rows
 

@@ -7,7 +7,7 @@ from typing import Any
 from clnet.core import Tensor, method
 from clnet.errors import ShapeError
 from clnet.ops.dims import as_dim
-from clnet.ops.index import gather
+from clnet.ops.gather import gather
 from clnet.ops.sort import argsort
 from clnet.ops.statistics import Extreme
 from clnet.ops.views import slice_

@@ -15,7 +15,7 @@ from clnet.ops.dims import as_dim, as_dims
 from clnet.ops.elementwise import abs as absolute
 from clnet.ops.elementwise import cast, exp, isfinite, log, maximum, minimum, sqrt, square, where
 from clnet.ops.elementwise import pow as power
-from clnet.ops.index import gather
+from clnet.ops.gather import gather
 from clnet.ops.views import reshape
 from clnet.records import Op
 
