@@ -54,8 +54,8 @@ def columns_source(
     reduced, inner = collapse(group.inner, *(s[a:b] for s in strides))
     along = [(collapse(group.kept, s[b:])[1][0] or (0,))[0] for s in strides]
     count = group.rows * group.n * group.columns
-    reach = max(sum(abs(t) * n for t, n in zip(s, group.shape, strict=True)) for s in strides)
-    index = "int" if max(count, reach) < 2**31 - 2**20 else "long"
+    reach = [sum(abs(t) * n for t, n in zip(s, group.shape, strict=True)) for s in strides]
+    index = "int" if max(count, *reach) < 2**31 - 2**20 else "long"
 
     params, bases = [], indices("row", len(rows))
     body = [*indices("r", len(reduced), ("j", "m", "g")), f"const long at = {_AT};"]

@@ -111,6 +111,12 @@ def test_columns_are_one_walk_and_agree(
         agree(y.numpy(), want)
 
 
+@pytest.mark.parametrize("dim", [0, 1])
+def test_folds_of_nothing_but_scalars(dim: int) -> None:
+    y = (cn.zeros(5, 7) + 1.5).exp().sum(dim)
+    np.testing.assert_allclose(y.numpy(), np.exp(1.5) * (7 if dim else 5), rtol=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(7, 1), (5, 30, 1), (50_000, 1, 1), (1, 9, 1)])
 def test_one_column_goes_by_rows(shape: tuple[int, ...]) -> None:
     x = data(*shape)
