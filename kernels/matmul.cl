@@ -129,9 +129,9 @@ static inline void KERNEL_NAME(pack)(__global const STORAGE(X) *from, const INDE
   if (lanes >= 16 && lane_stride == 1) {
     for (; k < depth; k++)
       *(__global LOOSE *)(to + k * 16) = *(__global const LOOSE *)(from + k * k_stride);
-  } else if (lanes >= 16 && k_stride == 1) {
+  } else if (lanes >= 16 && k_stride == 1 && depth >= 16) {
     // Eight rows at a time from end to end: sixteen whose lines fall into one set of the cache push
-    // each other out.
+    // each other out. Not for short ones: Oclgrind, which those run under, loses track in shuffles.
     for (int lane = 0; lane < 16; lane += 8)
       for (k = 0; k + 8 <= depth; k += 8) {
         HALF p[8], q[8];
