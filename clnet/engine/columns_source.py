@@ -55,7 +55,7 @@ def columns_source(
     along = [(collapse(group.kept, s[b:])[1][0] or (0,))[0] for s in strides]
     count = group.rows * group.n * group.columns
     reach = [sum(abs(t) * n for t, n in zip(s, group.shape, strict=True)) for s in strides]
-    index = "int" if max(count, *reach) < 2**31 - 2**20 else "long"
+    index = "int" if max([count, *reach]) < 2**31 - 2**20 else "long"
 
     params, bases = [], indices("row", len(rows))
     body = [*indices("r", len(reduced), ("j", "m", "g")), f"const long at = {_AT};"]
