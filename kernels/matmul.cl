@@ -43,8 +43,6 @@
 //   LOCAL   work-items of a work-group (matmul_plain); 1 to the device's limit
 //   TILE_M  rows of C held in registers (matmul_blocked); 2, 3, 4, 6, 8, 16
 //   TILE_N  columns likewise (matmul_blocked); 16, 32
-//   TURNED  1 if C is [batches, N, M] (matmul_blocked): of A B the product of B transposed and A
-//           transposed, which reads the larger of two along k where it lies; 0, 1
 //   OWN_MATH  functions of include/math.h instead of the platform's; 0, 1
 //   STORED  1 if there is such a chain; 0, 1
 //   STORED_PARAMS  its operands: pointer, offset, strides by row (z * M + m) and column; scalars;
@@ -163,8 +161,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_
 #endif
 
 #ifdef USE_matmul_blocked
-#if !defined(TILE_M) || !defined(TILE_N) || !defined(TURNED)
-#error "matmul.cl: TILE_M, TILE_N and TURNED must be defined"
+#if !defined(TILE_M) || !defined(TILE_N)
+#error "matmul.cl: TILE_M and TILE_N must be defined"
 #endif
 // Packs `columns` of B, rounded up to a multiple of TILE_N, as panels, `pitch` steps of k each.
 static inline void KERNEL_NAME(pack_all)(__global const STORAGE(X) *from, const INDEX bn,
@@ -220,21 +218,6 @@ static inline void KERNEL_NAME(pack_all)(__global const STORAGE(X) *from, const 
 #define ROW_STORE(r) *(__global LOOSE *)(c + (r) * N) = left##r;
 #define ROW_TILE(r) *(LOOSE *)(tile + (r) * TILE_N) = left##r;
 #endif
-// Where elements of a tile lie in C, the order that is next to each other there, and which of row
-// and column of the tile goes along the rows of C.
-#if TURNED
-#define AT(r, l) ((l) * N + (r))
-#define ALONG(r, l) (l)
-#define ELEMENTS(height, width)          \
-  for (int l = 0; l < (width); l++)      \
-    for (int r = 0; r < (height); r++)
-#else
-#define AT(r, l) ((r) * N + (l))
-#define ALONG(r, l) (r)
-#define ELEMENTS(height, width)          \
-  for (int r = 0; r < (height); r++)     \
-    for (int l = 0; l < (width); l++)
-#endif
 // Copies rows x steps of A, whose strides are am and ak, into lines along m or along k; the lines
 // of rows up to a multiple of TILE_M, which a tile reads, become 0.
 static inline void KERNEL_NAME(copy)(__global const STORAGE(X) *from, const INDEX am,
@@ -258,8 +241,7 @@ static inline void KERNEL_NAME(copy)(__global const STORAGE(X) *from, const INDE
       for (INDEX k = 0; k < steps; k++) to[i * a_row + k] = 0;
 }
 
-// Adds a product to rows x columns (at most TILE_M x TILE_N) of C, or starts them. N is the length
-// of a row of C, and first_row and first_column are where the tile begins in it.
+// Adds a product to rows x columns (at most TILE_M x TILE_N) of C, or starts them.
 static inline void KERNEL_NAME(tile)(__global const ACC *a, const INDEX a_row, const INDEX a_step,
                                      __global const ACC *b, const INDEX b_step,
                                      const INDEX b_right, const INDEX depth,
@@ -275,7 +257,7 @@ static inline void KERNEL_NAME(tile)(__global const ACC *a, const INDEX a_row, c
 #endif
     ROWS(ROW_STEP)
   }
-#if PLAIN(X) && !TURNED
+#if PLAIN(X)
   if (rows >= TILE_M && columns >= TILE_N && last * STORED == 0) {
     if (add) {
       ROWS(ROW_ADD)
@@ -288,17 +270,19 @@ static inline void KERNEL_NAME(tile)(__global const ACC *a, const INDEX a_row, c
   ROWS(ROW_TILE)
   const int height = (int)min(rows, (INDEX)TILE_M), width = (int)min(columns, (INDEX)TILE_N);
   if (add)
-    ELEMENTS(height, width) tile[r * TILE_N + l] += LOAD(X, c, AT(r, l));
+    for (int r = 0; r < height; r++)
+      for (int l = 0; l < width; l++) tile[r * TILE_N + l] += LOAD(X, c, r * N + l);
   if (last && rows >= TILE_M && columns >= TILE_N) {
-    ELEMENTS(TILE_M, TILE_N)
-      FINISH(c, AT(r, l), first_row + ALONG(r, l), first_column + ALONG(l, r),
-             tile[r * TILE_N + l])
+    for (int r = 0; r < TILE_M; r++)
+      for (int l = 0; l < TILE_N; l++)
+        FINISH(c, r * N + l, first_row + r, first_column + l, tile[r * TILE_N + l])
   } else if (last) {
-    ELEMENTS(height, width)
-      FINISH(c, AT(r, l), first_row + ALONG(r, l), first_column + ALONG(l, r),
-             tile[r * TILE_N + l])
+    for (int r = 0; r < height; r++)
+      for (int l = 0; l < width; l++)
+        FINISH(c, r * N + l, first_row + r, first_column + l, tile[r * TILE_N + l])
   } else {
-    ELEMENTS(height, width) STORE(X, c, AT(r, l), tile[r * TILE_N + l]);
+    for (int r = 0; r < height; r++)
+      for (int l = 0; l < width; l++) STORE(X, c, r * N + l, tile[r * TILE_N + l]);
   }
 }
 
@@ -371,14 +355,9 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_
                 a_step = ak;
               }
 #endif
-#if TURNED
-              const INDEX length = M, row = z * N + left + j, column = up + i;
-#else
-              const INDEX length = N, row = z * M + up + i, column = left + j;
-#endif
               KERNEL_NAME(tile)(lines, a_row, a_step, panel_b, b_step, b_right, steps,
-                                C + c0 + row * length + column, length, rows - i, columns - j,
-                                k0 > 0, k0 + depth >= K, row, column STORED_PASSED);
+                                C + c0 + (z * M + up + i) * N + left + j, N, rows - i, columns - j,
+                                k0 > 0, k0 + depth >= K, z * M + up + i, left + j STORED_PASSED);
             }
           }
         }
@@ -400,9 +379,6 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void KERNEL_NAME(matmul_
 #undef ROW_ADD
 #undef ROW_STORE
 #undef ROW_TILE
-#undef AT
-#undef ALONG
-#undef ELEMENTS
 #endif
 
 #undef ACC

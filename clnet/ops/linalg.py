@@ -46,9 +46,6 @@ from clnet.records import (
 )
 from clnet.tunables import tunable
 
-# Rows of A up to which, and steps of k from which, the transposed product may be taken: at 16 rows
-# it took 0.7 of the time, at 32 and more as long (PoCL 3.1, Zen 3).
-TURNED_ROWS, TURNED_STEPS = 16, 64
 # Below this many multiplications a second work-group costs more than it saves (measured on PoCL).
 _ONE_GROUP = 64**3
 # Up to this many, what counts is that a kernel is launched, and the plain one compiles in a tenth
@@ -241,17 +238,11 @@ def _blocked(
 ) -> Launch:
     """Return the launch of matmul_blocked: blocks of C, evenly shared by a few groups a core."""
     batches, m, n, k = sizes
+    bk, bn = strides[2:]
     chosen = _BLOCKED.chosen(target)
     tile_m, tile_n = chosen["tile_m"], chosen["tile_n"]
     if x.dtype is float64:  # half as many fit the registers
         tile_m, tile_n = (tile_m, 16) if tile_n > 16 else (tile_m // 2, 16)
-    turned = _worth_turning(x, sizes, strides, tile_n, uses)
-    left, right = (1, 0) if turned else (0, 1)
-    if turned:
-        m, n, strides = n, m, strides[::-1]
-        rank = len(batch) // 3  # sizes, strides of A, strides of B
-        batch = [*batch[:rank], *batch[2 * rank :], *batch[rank : 2 * rank]]
-    sizes, (bk, bn) = (batches, m, n, k), strides[2:]
     # 16-bit floats are packed as float32, all of k at once: C cannot hold a partial sum.
     narrow = x.dtype.itemsize < 4
     depth = k if narrow else min(k, chosen["depth"])
@@ -277,10 +268,10 @@ def _blocked(
     in_place = 0
     if not narrow:
         few = m < chosen["rows"] or n < chosen["columns"]
-        in_place = (1 if bn == 1 and few else 0) | (2 if n <= tile_n or turned else 0)
+        in_place = (1 if bn == 1 and few else 0) | (2 if n <= tile_n else 0)
     index = dict(defines)["INDEX"]
     each = accumulator(x.dtype).itemsize
-    given_right: Argument = In(right)
+    right: Argument = In(1)
     if uses > 1 and batches == 1 and not in_place & 1 and m <= _FEW_ROWS:
         in_place |= 4
         panels = ceil_div(n, tile_n) * tile_n // 16
@@ -289,38 +280,18 @@ def _blocked(
         given: tuple[Argument, ...] = (In(1), packed, *numbers)
         size = (min(panels, 4 * target.compute_units),)
         pack = Launch("matmul.cl", "matmul_pack", defines, given, size, (1,))
-        given_right = Prepared(1, packed.nbytes, each, pack)
+        right = Prepared(1, packed.nbytes, each, pack)
     args: tuple[Argument, ...] = (
-        In(left),
-        given_right,
+        In(0),
+        right,
         Out(),
         Scratch("panels", groups * group_scratch * each, each),
         *scalars(index, *sizes, *strides, block_m, block_n, depth, group_scratch),
         Scalar("int", in_place),
         *batch,
     )
-    tiles = (("TILE_M", str(tile_m)), ("TILE_N", str(tile_n)), ("TURNED", str(int(turned))))
-    defines = (*defines, *tiles)
+    defines = (*defines, ("TILE_M", str(tile_m)), ("TILE_N", str(tile_n)))
     return Launch("matmul.cl", "matmul_blocked", defines, args, (groups,), (1,))
-
-
-def _worth_turning(
-    x: Layout,
-    sizes: tuple[int, int, int, int],
-    strides: tuple[int, int, int, int],
-    tile_n: int,
-    uses: int,
-) -> bool:
-    """Whether to compute the transposed product, which reads a large B along k where it lies.
-
-    A, which is then packed, has to fill tiles well; a B that is used again is packed once.
-    """
-    _, m, n, k = sizes
-    bk, bn = strides[2:]
-    padded = ceil_div(m, tile_n) * tile_n
-    along = bk == 1 != bn and x.dtype.itemsize >= 4 and uses == 1
-    fits = m <= TURNED_ROWS and 4 * m <= n and 4 * padded <= 5 * m
-    return along and fits and k >= TURNED_STEPS
 
 
 def _transposed(x: Any) -> Any:
