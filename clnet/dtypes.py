@@ -59,6 +59,11 @@ _PYTHON = {bool: bool_, int: int64, float: float32}
 _DEFAULTS = {"b": bool_, "i": int64, "f": float32}
 
 
+def accumulator(dtype: DType) -> DType:
+    """Return the dtype in which partial results are kept: float32 for the 16-bit floats."""
+    return float32 if dtype in (float16, bfloat16) else dtype
+
+
 def as_dtype(value: Any) -> DType:
     """Return the clnet dtype that a clnet, NumPy or Python type, or a name, stands for.
 

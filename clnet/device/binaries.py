@@ -5,8 +5,9 @@ temporary file that is then renamed, so that a reader sees a whole entry or none
 deleted and built again.
 
 PoCL keeps what it builds itself, and takes a program from there in 40 to 70 ms. Asking it for the
-binary compiles the kernels once more, 3 s for a small network and 0.3 to 2 s for a large kernel (2
-cores, PoCL 3.1), to save 50 ms a program in later runs. So for PoCL an entry is a note only.
+binary compiles the kernels once more, 3 s for a network of tiny products and 9 s for one program
+with four large kernels (2 cores, PoCL 3.1), to save 50 ms a program in later runs. So for PoCL an
+entry is a note only.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from clnet.device.opencl import is_pocl
+
 _MAGIC = b"clnet program 1\n"
 _DIGEST = hashlib.sha256().digest_size
 _LARGEST_CACHE = 512 << 20  # bytes; beyond it the older half goes
@@ -27,7 +30,7 @@ _warned = False
 
 def worth_keeping(raw: Any) -> bool:
     """Whether the binaries of a pyopencl device spare more than asking for them costs."""
-    return not raw.platform.name.startswith("Portable Computing Language")
+    return not is_pocl(raw)
 
 
 def cache_folder() -> Path:

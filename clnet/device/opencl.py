@@ -28,6 +28,11 @@ _ALLOCATION_FAILURE = -4
 _INVALID_BUFFER_SIZE = -61
 
 
+def is_pocl(raw: Any) -> bool:
+    """Whether a pyopencl device is PoCL's."""
+    return bool(raw.platform.name.startswith("Portable Computing Language"))
+
+
 def is_exhaustion(error: Exception) -> bool:
     """Whether an OpenCL error says that device memory ran out."""
     return getattr(error, "code", 0) in (

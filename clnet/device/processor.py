@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from clnet.device.opencl import is_pocl
+
 # Names that are replaced: what LLVM does not know and, on CPUs with AVX-512, one without.
 _UNKNOWN, _NARROW = b"generic\0", b"znver3\0"
 # Bytes of PoCL's device in which the pointer to the name is looked for; it stands at 640 in 3.0.
@@ -35,7 +37,7 @@ def name_processor(raw: Any) -> None:
     """Give a PoCL device whose CPU has no name, a pyopencl device, one of like abilities."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return
-    if not raw.platform.name.startswith("Portable Computing Language"):
+    if not is_pocl(raw):
         return
     try:
         maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clnet.columns import column_chunks, columns_across
-from clnet.dtypes import float32
+from clnet.dtypes import accumulator
 from clnet.engine.columns import ColumnGroup
 from clnet.engine.columns_source import columns_source
 from clnet.engine.rows import FOLD
@@ -22,15 +22,12 @@ class ColumnLaunches(RowLaunches):
         rows, columns = group.rows, group.columns
         chunks, length = column_chunks(target, rows, columns, group.n)
         across = columns_across(target, rows * chunks, columns)
-        local = 1
-        if target.type != "cpu":
-            local = min(256, target.max_work_group, 1 << max(columns - 1, 31).bit_length())
+        local = self._items(columns)
         folded = {}
         for m in members:
             if group.kinds[m] == FOLD:
                 dtype = graph.nodes[m].spec.dtype
-                narrow = dtype.name in ("float16", "bfloat16")
-                folded[m] = float32 if narrow and chunks > 1 else dtype
+                folded[m] = accumulator(dtype) if chunks > 1 else dtype
         source = columns_source(graph, group, self._uniform, layouts, folded, local)
         size = (-(-columns // (across * local)) * local, rows, chunks)
         launch = Launch("columns.cl", "columns", source.defines, (), size, (local, 1, 1))

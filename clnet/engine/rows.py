@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
+from clnet.dtypes import accumulator
 from clnet.engine.graph import OUTPUT, Graph
 from clnet.records import Layout, collapse, row_major
 
@@ -274,7 +275,8 @@ class Grouping:
         if not size or (group.n < _SHORT_ROW and size > _FEW_ELEMENTS):
             self.reasons[position] = f"rows of {group.n} elements are too short for a pass by rows"
             return
-        narrow = self.graph.nodes[position].spec.dtype.name in ("float16", "bfloat16")
+        dtype = self.graph.nodes[position].spec.dtype
+        narrow = accumulator(dtype) is not dtype
         if group.few_long_rows and (group.rows > 1 or narrow):
             self.reasons[position] = f"too few rows ({group.rows}) of {group.n} elements"
             return

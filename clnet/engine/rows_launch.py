@@ -25,9 +25,7 @@ class RowLaunches(Launches):
         graph, members = self._graph, group.members
         places, layouts = self._group_operands(group)
         cpu = self._target.type == "cpu"
-        local = 1
-        if not cpu:
-            local = min(256, self._target.max_work_group, 1 << max(group.n - 1, 31).bit_length())
+        local = self._items(group.n)
         source = rows_source(graph, group, self._uniform, layouts, local)
         units = self._target.compute_units
         rows, length = group.rows, group.n
@@ -76,6 +74,12 @@ class RowLaunches(Launches):
         for m in members:
             if group.kinds[m] == VIEW and graph.inputs[m][0] in self._places:
                 self._view(m)
+
+    def _items(self, length: int) -> int:
+        """Return the work-items of a group that share out rows, or columns, of that length."""
+        if self._target.type == "cpu":
+            return 1
+        return min(256, self._target.max_work_group, 1 << max(length - 1, 31).bit_length())
 
     def _group_operands(self, group: RowGroup) -> tuple[dict[int, Place], dict[int, Layout]]:
         """Return where the operands of a group lie, copied where the group cannot walk them."""

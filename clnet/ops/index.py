@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from clnet.dtypes import int32, int64
+from clnet.dtypes import accumulator, int32, int64
 from clnet.errors import DTypeError, ShapeError
 from clnet.ops.elementwise import where
 from clnet.ops.launch import (
     WORDS,
-    accumulator,
     ceil_div,
     fill,
     index_type,

@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from clnet.dtypes import DType, bfloat16, float16, float32
+from clnet.dtypes import DType, bfloat16
 from clnet.records import Argument, In, Launch, Layout, Out, Scalar, Scratch, Spec, Target
 
 Buffer = In | Out | Scratch
@@ -38,11 +38,6 @@ def index_type(*values: Layout | Spec) -> str:
             steps = zip(value.shape, value.strides, strict=True)
             reach = max(reach, sum(abs(s) * (n - 1) for n, s in steps) + 1)
     return "int" if reach < INT_REACH else "long"
-
-
-def accumulator(dtype: DType) -> DType:
-    """Return the dtype in which partial results are kept: float32 for the 16-bit floats."""
-    return float32 if dtype in (float16, bfloat16) else dtype
 
 
 def dims_rank(*counts: int) -> int:

@@ -10,10 +10,9 @@ import numpy as np
 
 from clnet.binding import broadcast_shapes
 from clnet.core import Tensor, method
-from clnet.dtypes import bool_, float32, float64
+from clnet.dtypes import accumulator, bool_, float32, float64
 from clnet.errors import DTypeError, ShapeError
 from clnet.ops.launch import (
-    accumulator,
     ceil_div,
     dims_rank,
     fill,

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from clnet.dtypes import float64
+from clnet.dtypes import accumulator, float64
 from clnet.ops.cells import Cell
-from clnet.ops.launch import accumulator, ceil_div, index_type, scalars
+from clnet.ops.launch import ceil_div, index_type, scalars
 from clnet.records import (
     Argument,
     In,

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from clnet.columns import LANES, chunks_of, column_chunks, columns_across
-from clnet.dtypes import DType, bool_, int64
+from clnet.dtypes import DType, accumulator, bool_, int64
 from clnet.errors import ShapeError
 from clnet.ops.elementwise import cast
 from clnet.ops.launch import (
     Buffer,
-    accumulator,
     ceil_div,
     dims_rank,
     fill,

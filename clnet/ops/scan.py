@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from clnet.core import Tensor, method
-from clnet.dtypes import as_dtype, int64
+from clnet.dtypes import accumulator, as_dtype, int64
 from clnet.ops.dims import as_dim
 from clnet.ops.elementwise import cast
-from clnet.ops.launch import accumulator, ceil_div, index_type, scalars, work_group
+from clnet.ops.launch import ceil_div, index_type, scalars, work_group
 from clnet.ops.views import slice_
 from clnet.records import (
     Arg,

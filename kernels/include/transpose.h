@@ -6,8 +6,8 @@
 //
 // Pairs of elements, then of pairs, change places within halves of four, then halves: each step is
 // one instruction for 8 floats where registers have 256 bits. Sixteen rows of sixteen do not fit 16
-// such registers: they took a compiler 1.6 s (PoCL 3.1, Zen 3) and half of the memory traffic went
-// to spilled ones. Oclgrind 21.10 loses track of initialised values in shuffles.
+// such registers: a compiler took 1.6 s more for them (PoCL 3.1, Zen 3). Oclgrind 21.10 loses track
+// of initialised values in shuffles.
 
 #ifndef CLNET_TRANSPOSE_H
 #define CLNET_TRANSPOSE_H
